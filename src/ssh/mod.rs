@@ -52,6 +52,7 @@ pub use exec::ExecOutput;
 pub use exec::ExecStdin;
 pub use exec::Exit;
 pub use identity::forget_unlocked_keys;
+pub(crate) use known_hosts::line as known_hosts_line;
 
 /// A host to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
