@@ -35,6 +35,19 @@ const STOP_CHECK: Duration = Duration::from_millis(500);
 /// How long output is still read after a command ended but something it started holds the pipes.
 const LEFTOVER: Duration = Duration::from_millis(500);
 
+/// The signals that end commands in practice; a build that runs out of memory gets SIGKILL.
+const SIGNALS: [(Signal, &str); 9] = [
+    (Signal::HUP, "SIGHUP"),
+    (Signal::INT, "SIGINT"),
+    (Signal::QUIT, "SIGQUIT"),
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::PIPE, "SIGPIPE"),
+    (Signal::TERM, "SIGTERM"),
+    (Signal::KILL, "SIGKILL, as when memory runs out"),
+];
+
 /// One command, run by `sh -c`.
 #[derive(Clone, Debug)]
 pub struct LocalCommand {
@@ -199,8 +212,9 @@ fn ending(status: ExitStatus) -> String {
         (Some(127), _) => "failed with exit code 127 (command not found)".to_owned(),
         (Some(code), _) => format!("failed with exit code {code}"),
         (None, Some(signal)) => {
-            let name = Signal::from_named_raw(signal).map(|named| format!(" ({named:?})"));
-            format!("was ended by signal {signal}{}", name.unwrap_or_default())
+            let name = SIGNALS.iter().find(|(known, _)| known.as_raw() == signal);
+            let name = name.map(|(_, name)| format!(" ({name})")).unwrap_or_default();
+            format!("was ended by signal {signal}{name}")
         }
         (None, None) => format!("failed: {status}"),
     }

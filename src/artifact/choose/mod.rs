@@ -210,14 +210,18 @@ impl Walk<'_> {
                     Ok((path, metadata)) => {
                         let is_dir = metadata.is_dir();
                         let verdict = self.rules.judge(&path, is_dir, &scope);
-                        match verdict {
-                            Verdict::Take => self.take(&path, &metadata),
-                            Verdict::Linked => self.linked.push(path.as_os_str().as_bytes().to_vec()),
-                            Verdict::LookInside | Verdict::Leave => {}
-                        }
-                        if is_dir && matches!(verdict, Verdict::Take | Verdict::LookInside) {
-                            let inside_ignored = verdict == Verdict::LookInside;
-                            ahead.push((path, Some(Arc::clone(&scope)), inside_ignored));
+                        let look_inside = match verdict {
+                            Verdict::Take => self.take(&path, &metadata) && is_dir,
+                            Verdict::LookInside => true,
+                            Verdict::Linked => {
+                                self.linked.push(path.as_os_str().as_bytes().to_vec());
+                                false
+                            }
+                            Verdict::Leave => false,
+                        };
+                        if look_inside {
+                            let ignored = verdict == Verdict::LookInside;
+                            ahead.push((path, Some(Arc::clone(&scope)), ignored));
                         }
                     }
                     // It was there a moment ago: something still writes to the tree.
@@ -234,10 +238,13 @@ impl Walk<'_> {
         self.problems.push(path.as_os_str().as_bytes(), format!("cannot be read: {error}"));
     }
 
-    fn take(&mut self, path: &Path, metadata: &Metadata) {
+    /// Adds a path, or says why not. Returns whether what is inside is worth a look: the paths below
+    /// a bad one would only repeat the same problem.
+    fn take(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let bytes = path.as_os_str().as_bytes();
         if let Err(what) = check_path(bytes) {
-            return self.problems.push(bytes, what);
+            self.problems.push(bytes, what);
+            return false;
         }
         let kind = metadata.file_type();
         let found = if kind.is_dir() {
@@ -248,7 +255,10 @@ impl Walk<'_> {
         } else if kind.is_symlink() {
             match fs::read_link(self.source.join(path)) {
                 Ok(target) => Found::Symlink { target: target.into_os_string().into_vec() },
-                Err(error) => return self.cannot_read(path, &error),
+                Err(error) => {
+                    self.cannot_read(path, &error);
+                    return false;
+                }
             }
         } else {
             let what = match () {
@@ -256,7 +266,8 @@ impl Walk<'_> {
                 () if kind.is_socket() => "a socket",
                 () => "a device",
             };
-            return self.problems.push(bytes, format!("{what} cannot be packed; exclude or remove it"));
+            self.problems.push(bytes, format!("{what} cannot be packed; exclude or remove it"));
+            return false;
         };
         if found != Found::Directory {
             for (glob, hit) in self.rules.include.iter().zip(&mut self.brought_back) {
@@ -264,6 +275,7 @@ impl Walk<'_> {
             }
         }
         self.entries.insert(bytes.to_vec(), found);
+        true
     }
 
     /// Files brought back from an ignored directory need that directory.

@@ -255,10 +255,25 @@ fn everything_that_cannot_be_packed_is_reported_at_once() {
         .link("backslash", "a\\b");
     rustix::fs::mkfifoat(rustix::fs::CWD, project.path("pipe"), 0o600.into()).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(project.path("socket")).unwrap();
-    let deep = "deep-directory/".repeat(205) + "f";
-    make_deep(&project.root(), &deep);
+    // 3071 bytes are fine, the file below is too much.
+    let deep = "d".repeat(255) + "/";
+    let deep = deep.repeat(11) + &"d".repeat(255);
+    make_deep(&project.root(), &format!("{deep}/f"));
     let text = problems(&project).replace(&deep, "DEEP");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+      absolute: the link is absolute (`/etc/passwd`); make it relative
+      back\slash: its name contains a backslash; rename it
+      backslash: the link's target contains a backslash; rename it
+      bad-target: the link's target contains a control character; rename it
+      DEEP/f: its path has 3073 bytes; hosts take 3072
+      new\nline: its name contains a control character; rename it
+      ok/\u{7f}: its name contains a control character; rename it
+      outside: the link leads outside of what is packed (`../secret`)
+      pipe: a named pipe cannot be packed; exclude or remove it
+      socket: a socket cannot be packed; exclude or remove it
+      tab\there: its name contains a control character; rename it
+      through: the link leads outside of what is packed (`a-dir/../../x`)
+    ");
 }
 
 /// Makes a file whose path is too long for one system call.

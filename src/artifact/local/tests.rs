@@ -103,7 +103,7 @@ async fn a_failure_names_the_command_the_code_and_the_last_lines() {
     let (result, _) = run_here("kill -9 $$").await;
     assert_eq!(
         result.unwrap_err().to_string(),
-        "`kill -9 $$` was ended by signal 9 (SIGKILL); it wrote nothing"
+        "`kill -9 $$` was ended by signal 9 (SIGKILL, as when memory runs out); it wrote nothing"
     );
     let (result, _) = run_here("no-such-program-here 2>/dev/null").await;
     assert!(result.unwrap_err().to_string().contains("exit code 127 (command not found)"));
