@@ -1,0 +1,200 @@
+//! Owns the threads that reporters run on, and the end of reporting.
+
+use std::io;
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use indicatif::ProgressDrawTarget;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::event::Event;
+use crate::event::EventKind;
+
+use super::live::Size;
+use super::log;
+use super::log::Log;
+use super::options::Mode;
+use super::options::Options;
+use super::paint::Paint;
+use super::plain::Plain;
+use super::progress::Progress;
+use super::screen::Screen;
+
+/// How often live lines are drawn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reporting under way. Dropping it does not end it: it ends with `finish`, or with the last `Events`.
+#[derive(Debug)]
+#[must_use = "a run that does not wait for `finish` may lose its last words"]
+pub struct ReporterHandle {
+    screen: Screen,
+    finish: oneshot::Sender<()>,
+    done: oneshot::Receiver<()>,
+}
+
+impl ReporterHandle {
+    /// The terminal, for questions to the user.
+    pub fn screen(&self) -> Screen {
+        self.screen.clone()
+    }
+
+    /// Waits until every event stated so far has been reported, and ends reporting. What is stated
+    /// afterwards is lost; a forgotten `Events` does not hold this up.
+    pub async fn finish(self) {
+        // Both fail only when the reporter has already ended.
+        let _ = self.finish.send(());
+        let _ = self.done.await;
+    }
+}
+
+/// Starts reporting `events`, to the terminal or the standard streams, and to the log.
+pub fn spawn(options: Options, events: mpsc::UnboundedReceiver<Event>) -> ReporterHandle {
+    let paint = Paint { color: options.color };
+    let (verbose, log) = (options.verbose, options.log.clone());
+    let (out, err): (Writer, Writer) = (Box::new(io::stdout()), Box::new(io::stderr()));
+    match options.mode {
+        Mode::Plain => {
+            let plain = Plain::new(out, err, paint, verbose, log);
+            start(&options, events, Screen::idle(), Shown::Plain(plain))
+        }
+        Mode::Progress => {
+            let size = terminal_size(options.width);
+            let progress = Progress::new(ProgressDrawTarget::stderr(), err, size, paint, verbose, log);
+            start(&options, events, progress.screen(), Shown::Progress(progress))
+        }
+    }
+}
+
+fn terminal_size(width: Option<u16>) -> Box<dyn Fn() -> Size + Send> {
+    Box::new(move || {
+        let asked = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let columns = width.or(asked.map(|size| size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80);
+        let rows = asked.map(|size| size.ws_row).filter(|rows| *rows > 0).unwrap_or(24);
+        Size { columns: usize::from(columns), rows: usize::from(rows) }
+    })
+}
+
+type Writer = Box<dyn Write + Send>;
+
+/// What shows the run to the user.
+enum Shown {
+    Progress(Progress<Writer>),
+    Plain(Plain<Writer, Writer>),
+}
+
+/// Starts two threads: one writes the log and hands each event on, so that a log that cannot be written
+/// is told like any other warning; the other shows the run.
+fn start(
+    options: &Options,
+    events: mpsc::UnboundedReceiver<Event>,
+    screen: Screen,
+    shown: Shown,
+) -> ReporterHandle {
+    let (finish, finishing) = oneshot::channel();
+    let (ended, done) = oneshot::channel();
+    let (hand_on, handed_on) = mpsc::unbounded_channel();
+    let path = options.log.clone();
+    let logging = thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let warn = |elapsed, error: io::Error| {
+            let text = format!("the log {} cannot be written ({error}); the run goes on", path.display());
+            let _ = hand_on.send(Event { elapsed, kind: EventKind::Warned { host: None, text } });
+        };
+        let file = log::open(&path).map_err(|error| warn(Duration::ZERO, error)).ok();
+        let mut log = Log::new(file);
+        drive(events, Some(finishing), |step| {
+            if let Step::Event(event) = step {
+                if let Err(error) = log.on(&event) {
+                    warn(event.elapsed, error);
+                }
+                // The other side is gone only when its thread died; the log goes on alone.
+                let _ = hand_on.send(event);
+            }
+        });
+    });
+    let turns = screen.clone();
+    let showing = thread::Builder::new().name("report".to_owned()).spawn(move || {
+        show(shown, &turns, handed_on);
+        let _ = ended.send(());
+    });
+    // Without a thread there is no report, but there is still a run.
+    for thread in [logging, showing] {
+        if let Err(error) = thread {
+            tracing::warn!(%error, "a reporter could not be started");
+        }
+    }
+    ReporterHandle { screen, finish, done }
+}
+
+fn show(mut shown: Shown, screen: &Screen, events: mpsc::UnboundedReceiver<Event>) {
+    // When the run began, by this thread's clock: events carry only the time since then.
+    let mut began: Option<Instant> = None;
+    drive(events, None, |step| match (&mut shown, step) {
+        (Shown::Plain(plain), Step::Event(event)) => {
+            let _turn = screen.turn();
+            plain.on(&event);
+        }
+        (Shown::Plain(_), Step::Tick) => {}
+        (Shown::Progress(progress), Step::Event(event)) => {
+            began = began.or_else(|| Instant::now().checked_sub(event.elapsed));
+            progress.on(&event);
+        }
+        (Shown::Progress(progress), Step::Tick) => {
+            progress.draw(began.map(|began| began.elapsed()).unwrap_or_default());
+        }
+    });
+    match &mut shown {
+        Shown::Plain(plain) => plain.close(),
+        Shown::Progress(progress) => progress.close(),
+    }
+}
+
+/// What a reporter is asked to do.
+enum Step {
+    Event(Event),
+    Tick,
+}
+
+/// Hands each event to `on`, and a tick now and then, until the events end or `finish` says that no
+/// more are wanted than have been stated.
+fn drive(
+    mut events: mpsc::UnboundedReceiver<Event>,
+    mut finish: Option<oneshot::Receiver<()>>,
+    mut on: impl FnMut(Step),
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::warn!(%error, "a reporter could not be started");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let finishing = async {
+                match &mut finish {
+                    Some(finish) => finish.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => on(Step::Event(event)),
+                    None => break,
+                },
+                asked = finishing => {
+                    finish = None;
+                    // A handle that was dropped asks for nothing.
+                    if asked.is_ok() {
+                        events.close();
+                    }
+                }
+                _ = ticks.tick() => on(Step::Tick),
+            }
+        }
+    });
+}
