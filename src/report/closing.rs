@@ -3,6 +3,7 @@
 //! Knows no stream and no terminal.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::event::HostSummary;
 use crate::event::Phase;
@@ -23,11 +24,11 @@ pub(crate) enum Closing {
     Bad(Vec<String>),
 }
 
-/// Returns the last words; nothing when nothing is known to have ended or failed.
-pub(crate) fn closing(run: &Run, log: &Path, paint: Paint) -> Option<Closing> {
+/// Returns the last words, for lines of `columns`; nothing when nothing is known to have ended or failed.
+pub(crate) fn closing(run: &Run, log: &Path, paint: Paint, columns: usize) -> Option<Closing> {
     match &run.summary {
-        Some(summary) if summary.exit_code == 0 => Some(Closing::Good(vec![good(run, summary, paint)])),
-        Some(summary) => Some(Closing::Bad(bad(run, summary, log, paint))),
+        Some(summary) if summary.exit_code == 0 => Some(Closing::Good(good(run, summary, paint, columns))),
+        Some(summary) => Some(Closing::Bad(bad(run, summary, log, paint, columns))),
         None if run.failures.is_empty() => None,
         None => {
             let mut block = failures(&run.failures, paint);
@@ -38,28 +39,33 @@ pub(crate) fn closing(run: &Run, log: &Path, paint: Paint) -> Option<Closing> {
     }
 }
 
-fn good(run: &Run, summary: &Summary, paint: Paint) -> String {
-    let mut line = paint.good(&headline(summary));
-    if !summary.hosts.is_empty() {
-        line.push_str(&format!(" on {}", format::count(summary.hosts.len(), "host")));
-    }
-    line.push_str(&format!(" in {}{}", format::span(run.elapsed), timings(summary)));
+fn good(run: &Run, summary: &Summary, paint: Paint, columns: usize) -> Vec<String> {
+    let headline = headline(summary);
+    let hosts = match summary.hosts.len() {
+        0 => String::new(),
+        n => format!(" on {}", format::count(n, "host")),
+    };
+    let took = format!("{hosts} in {}", format::span(run.elapsed));
+    let steps = match timings(summary) {
+        steps if steps.is_empty() => String::new(),
+        steps => format!("({steps})"),
+    };
+    let mut lines = spread(&headline, &took, &steps, columns, |headline| paint.good(headline));
     if run.warnings > 0 {
         let warnings = format!("{}, see above", format::count(run.warnings, "warning"));
-        line.push_str(&format!("; {}", paint.warning(&warnings)));
+        lines.push(paint.warning(&warnings));
     }
-    line
+    lines
 }
 
-fn bad(run: &Run, summary: &Summary, log: &Path, paint: Paint) -> Vec<String> {
+fn bad(run: &Run, summary: &Summary, log: &Path, paint: Paint, columns: usize) -> Vec<String> {
     let mut block = failures(&run.failures, paint);
     block.push(String::new());
-    let after = format!(
-        " (after {}{})",
-        format::span(run.elapsed),
-        timings(summary).replace(" (", ": ").replace(')', "")
-    );
-    block.push(format!("{}{after}", paint.bad(&headline(summary))));
+    let steps = match timings(summary) {
+        steps if steps.is_empty() => format!("(after {})", format::span(run.elapsed)),
+        steps => format!("(after {}: {steps})", format::span(run.elapsed)),
+    };
+    block.extend(spread(&headline(summary), "", &steps, columns, |headline| paint.bad(headline)));
     if !summary.hosts.is_empty() {
         block.push(String::new());
         block.extend(table(&summary.hosts, paint));
@@ -73,14 +79,31 @@ fn bad(run: &Run, summary: &Summary, log: &Path, paint: Paint) -> Vec<String> {
     block
 }
 
+/// Writes the headline and its times on one line, or the times below it when there is no room.
+fn spread(
+    headline: &str,
+    took: &str,
+    steps: &str,
+    columns: usize,
+    tint: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let first = format!("{}{took}", tint(headline));
+    let width = format::width(headline) + format::width(took) + 1 + format::width(steps);
+    match steps {
+        "" => vec![first],
+        steps if width <= columns => vec![format!("{first} {steps}")],
+        steps => vec![first, format!("  {steps}")],
+    }
+}
+
 fn headline(summary: &Summary) -> String {
     text::joined(&summary.headline).trim_end_matches('.').to_owned()
 }
 
 fn timings(summary: &Summary) -> String {
-    let steps: Vec<_> =
-        summary.timings.iter().map(|(name, took)| format!("{name} {}", format::span(*took))).collect();
-    if steps.is_empty() { String::new() } else { format!(" ({})", steps.join(", ")) }
+    let step =
+        |(name, took): &(String, Duration)| format!("{} {}", text::one_line(name), format::span(*took));
+    summary.timings.iter().map(step).collect::<Vec<_>>().join(", ")
 }
 
 fn log_line(log: &Path) -> String {

@@ -128,7 +128,7 @@ impl View {
         let (detail, tint) = self.detail(host, left);
         let detail = format!("  {detail}");
         let mark = match host.phase {
-            Some(Phase::Waiting) => self.paint.good("✓"),
+            Some(Phase::Waiting) if host.running_hook().is_none() => self.paint.good("✓"),
             _ => self.spinner(),
         };
         let word_tint: Tint = match host.phase {
@@ -143,8 +143,7 @@ impl View {
     }
 
     fn detail(&self, host: &Host, room: usize) -> (String, Tint) {
-        let hook = host.hook.as_ref().filter(|hook| hook.started >= host.entered && !hook.what.is_empty());
-        if let Some(hook) = hook {
+        if let Some(hook) = host.running_hook() {
             let took = format!("  {}", format::running(self.now.saturating_sub(hook.started)));
             let what = format::cut(&hook.what, room.saturating_sub(took.len()));
             return (format!("{what}{took}"), Paint::dim);
@@ -164,18 +163,20 @@ impl View {
     /// A bar with as many of share, sizes, rate and time left as there is room for.
     fn bar(&self, upload: &Upload, room: usize) -> String {
         let (sent, total) = (u128::from(upload.sent.min(upload.total)), u128::from(upload.total.max(1)));
-        let mut facts = vec![
-            format!(" {:>3}%", sent * 100 / total),
-            format!("  {}", format::bytes_of(upload.sent.min(upload.total), upload.total)),
+        let rate = upload.rate(self.now);
+        let left = rate.and_then(|rate| upload.total.saturating_sub(upload.sent).checked_div(rate));
+        let speed = rate.map(|rate| format!("{}/s", format::bytes(rate))).unwrap_or_default();
+        let facts = [
+            (format!(" {:>3}%", sent * 100 / total), *BAR.start()),
+            (format!("  {}", format::bytes_of(upload.sent.min(upload.total), upload.total)), *BAR.start()),
+            // Padded, so that the bars of all hosts are equally long.
+            (format!("  {speed:>10}"), *BAR.start()),
+            // The time left is told for all hosts together; here only where there is much room.
+            (left.map(|left| format!("  {} left", seconds(left))).unwrap_or_default(), *BAR.end()),
         ];
-        if let Some(rate) = upload.rate(self.now) {
-            facts.push(format!("  {}/s", format::bytes(rate)));
-            let left = upload.total.saturating_sub(upload.sent).checked_div(rate);
-            facts.extend(left.map(|s| format!("  {} left", format::running(Duration::from_secs(s)))));
-        }
         let mut tail = String::new();
-        for fact in facts {
-            if format::width(&tail) + format::width(&fact) + BAR.start() > room {
+        for (fact, bar) in facts {
+            if format::width(&tail) + format::width(&fact) + bar > room {
                 break;
             }
             tail.push_str(&fact);
@@ -203,17 +204,27 @@ impl View {
             .filter_map(|upload| upload.rate(self.now))
             .sum();
         let mut line = format!("upload: {}", format::bytes_of(sent, total));
-        if let Some(left) = total.saturating_sub(sent).checked_div(rate) {
-            line.push_str(&format!("  {}/s", format::bytes(rate)));
-            line.push_str(&format!("  {} left", format::running(Duration::from_secs(left))));
+        let speed = (rate > 0).then(|| format!("  {}/s", format::bytes(rate)));
+        let left = total.saturating_sub(sent).checked_div(rate).map(|s| format!("  {} left", seconds(s)));
+        for fact in speed.into_iter().chain(left) {
+            if format::width(&line) + format::width(&fact) + 2 > self.columns {
+                break;
+            }
+            line.push_str(&fact);
         }
         Some(self.marked(" ", &[(line.as_str(), Paint::dim)]))
     }
 }
 
+/// A time left: never nothing while something is left.
+fn seconds(left: u64) -> String {
+    format::running(Duration::from_secs(left.max(1)))
+}
+
 /// What a host does, in a word or two.
 fn phase_word(host: &Host) -> &'static str {
     match host.phase {
+        _ if host.running_hook().is_some() => "hook",
         None => "",
         Some(Phase::Connecting) => "connecting",
         Some(Phase::Checking) => "checking",

@@ -138,7 +138,10 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
     };
     match &event.kind {
         EventKind::PackProgressed { files, bytes } => match seldom("packing".to_owned(), false) {
-            true => vec![format!("local | packing: {files} files, {}", format::bytes(*bytes))],
+            true => {
+                let files = format::count(usize::try_from(*files).unwrap_or(usize::MAX), "file");
+                vec![format!("local | packing: {files}, {}", format::bytes(*bytes))]
+            }
             false => Vec::new(),
         },
         EventKind::UploadProgressed { host, sent, total } => {
@@ -151,7 +154,7 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
         EventKind::LocalCommandOutput { line, stream: _ } => output("local", line),
         EventKind::HookOutput { host, line } => output(&text::one_line(host), line),
         EventKind::RunFinished { summary: _ } => {
-            match closing::closing(run, Path::new("this file"), Paint { color: false }) {
+            match closing::closing(run, Path::new("this file"), Paint { color: false }, usize::MAX) {
                 None => Vec::new(),
                 Some(Closing::Good(lines) | Closing::Bad(lines)) => lines,
             }

@@ -85,7 +85,7 @@ impl<O: Write, E: Write> Plain<O, E> {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        match closing::closing(&self.run, &self.log, self.paint) {
+        match closing::closing(&self.run, &self.log, self.paint, usize::MAX) {
             None => {}
             Some(Closing::Good(lines)) => self.write(&lines),
             Some(Closing::Bad(lines)) => {
@@ -111,7 +111,7 @@ impl<O: Write, E: Write> Plain<O, E> {
     fn upload(&mut self, event: &Event) -> Vec<String> {
         let EventKind::UploadProgressed { host, sent: _, total: _ } = &event.kind else { return Vec::new() };
         let host = text::one_line(host);
-        let Some(upload) = self.run.hosts().find(|h| h.name == host).and_then(|h| h.upload.clone()) else {
+        let Some(upload) = self.run.find(&host).and_then(|host| host.upload.as_ref()) else {
             return Vec::new();
         };
         let mut told = Vec::new();

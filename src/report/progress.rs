@@ -101,7 +101,7 @@ impl<W: Write> Progress<W> {
             return;
         }
         self.bar.finish_and_clear();
-        match closing::closing(&self.run, &self.log, self.paint) {
+        match closing::closing(&self.run, &self.log, self.paint, (self.size)().columns) {
             None => {}
             Some(Closing::Good(lines) | Closing::Bad(lines)) => self.write(&lines),
         }
@@ -139,7 +139,7 @@ impl<W: Write> Progress<W> {
         let host = text::one_line(host);
         let (tone, line) = match phase {
             Phase::Done => {
-                let verified = self.run.hosts().find(|h| h.name == host).and_then(|h| h.verified.as_deref());
+                let verified = self.run.find(&host).and_then(|host| host.verified.as_deref());
                 let line = verified.map_or("done".to_owned(), |release| format!("runs {release}"));
                 (Tone::Good, line)
             }

@@ -19,6 +19,9 @@ const KEPT_LINES: usize = 5_000;
 /// How far back the rate of an upload looks, so that a stalled one shows.
 const RATE_WINDOW: Duration = Duration::from_secs(4);
 
+/// How often an upload's progress is remembered for that.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
+
 /// What is known about a run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
@@ -33,9 +36,8 @@ pub(crate) struct Run {
 }
 
 /// What is known about a host.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Host {
-    pub(crate) name: String,
     pub(crate) phase: Option<Phase>,
     pub(crate) entered: Duration,
     pub(crate) upload: Option<Upload>,
@@ -111,7 +113,9 @@ impl Upload {
 
     fn progressed(&mut self, now: Duration, sent: u64, total: u64) {
         (self.sent, self.total) = (sent, total);
-        self.samples.push_back((now, sent));
+        if self.samples.back().is_none_or(|(at, _)| *at + SAMPLE_INTERVAL <= now) {
+            self.samples.push_back((now, sent));
+        }
         // One sample older than the window stays, so that there is always a span to divide by.
         while self.samples.get(1).is_some_and(|(at, _)| *at + RATE_WINDOW < now) {
             self.samples.pop_front();
@@ -132,8 +136,9 @@ impl Upload {
 }
 
 impl Host {
-    fn new(name: String) -> Self {
-        Self { name, phase: None, entered: Duration::ZERO, upload: None, hook: None, verified: None }
+    /// The hook that runs on it now.
+    pub(crate) fn running_hook(&self) -> Option<&Running> {
+        self.hook.as_ref().filter(|hook| hook.started >= self.entered && !hook.what.is_empty())
     }
 
     /// Whether nothing more is expected to happen on it.
@@ -235,13 +240,18 @@ impl Run {
         let name = text::one_line(name);
         self.hosts.entry(name).or_insert_with_key(|name| {
             self.order.push(name.clone());
-            Host::new(name.clone())
+            Host::default()
         })
     }
 
     /// The hosts, in the order in which they were named.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.order.iter().filter_map(|name| self.hosts.get(name))
+    }
+
+    /// A host, by its name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Host> {
+        self.hosts.get(name)
     }
 
     /// The hosts' names, in the order in which they were named.

@@ -198,3 +198,155 @@ fn drive(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use crate::event::Events;
+
+    use super::*;
+
+    /// A writer whose bytes can be read afterwards.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Shared {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Starts plain reporting to a writer, with its log at `log`.
+    fn started(log: &Path, out: Writer) -> (Events, ReporterHandle) {
+        let (events, receiver) = Events::channel();
+        let log = log.to_owned();
+        let options = Options { mode: Mode::Plain, color: false, verbose: 0, width: None, log: log.clone() };
+        let plain = Plain::new(out, Box::new(io::sink()) as Writer, Paint { color: false }, 0, log);
+        (events, start(&options, receiver, Screen::idle(), Shown::Plain(plain)))
+    }
+
+    fn note(n: usize) -> EventKind {
+        EventKind::Noted { host: None, text: format!("number {n}") }
+    }
+
+    #[tokio::test]
+    async fn finishing_waits_for_every_event_and_not_for_a_forgotten_sender() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, out) = (directory.path().join("run.log"), Shared::default());
+        let (events, reporter) = started(&log, Box::new(out.clone()));
+        let forgotten = events.clone();
+        for n in 0..1_000 {
+            events.emit(note(n));
+        }
+        reporter.finish().await;
+        forgotten.emit(note(1_000));
+        let expected: String = (0..1_000).map(|n| format!("note: number {n}\n")).collect();
+        assert_eq!(out.text(), expected);
+        assert_eq!(std::fs::read_to_string(log).unwrap().lines().count(), 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_handle_does_not_end_reporting() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = Shared::default();
+        let (events, reporter) = started(&directory.path().join("run.log"), Box::new(out.clone()));
+        let ReporterHandle { screen: _, finish, done } = reporter;
+        drop(finish);
+        events.emit(note(1));
+        drop(events);
+        done.await.unwrap();
+        assert_eq!(out.text(), "note: number 1\n");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_opened_is_one_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, out) = (directory.path().join("missing/run.log"), Shared::default());
+        let (events, reporter) = started(&log, Box::new(out.clone()));
+        events.emit(note(1));
+        events.emit(note(2));
+        reporter.finish().await;
+        let text = out.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("warning: the log "), "{text}");
+        assert!(lines[0].ends_with("(No such file or directory (os error 2)); the run goes on"), "{text}");
+        assert_eq!(lines[1..], ["note: number 1", "note: number 2"]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_is_one_warning() {
+        let out = Shared::default();
+        let (events, reporter) = started(Path::new("/dev/full"), Box::new(out.clone()));
+        events.emit(note(1));
+        events.emit(note(2));
+        reporter.finish().await;
+        insta::assert_snapshot!(out.text(), @r"
+        warning: the log /dev/full cannot be written (No space left on device (os error 28)); the run goes on
+        note: number 1
+        note: number 2
+        ");
+    }
+
+    /// A writer that blocks until it is let go, like a terminal after Ctrl-S.
+    struct Held(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // An error means that the test let go of it for good.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_is_held_up_does_not_hold_up_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("run.log");
+        let (let_go, held) = std::sync::mpsc::channel();
+        let (events, reporter) = started(&log, Box::new(Held(held)));
+        for n in 0..10 {
+            events.emit(note(n));
+        }
+        let written = || std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 10);
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while !written() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        drop(let_go);
+        reporter.finish().await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_reported_while_a_question_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = Shared::default();
+        let (events, reporter) = started(&directory.path().join("run.log"), Box::new(out.clone()));
+        let shown = reporter.screen().suspend(|| {
+            events.emit(note(1));
+            out.text()
+        });
+        assert_eq!(shown, "");
+        reporter.finish().await;
+        assert_eq!(out.text(), "note: number 1\n");
+    }
+}

@@ -99,6 +99,8 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
             said(Place::Local, Good, Always, line)
         }
         EventKind::HostConnected { host } => said(at(host), Step, Verbose, "connected".to_owned()),
+        // The upload says its size when it starts.
+        EventKind::PhaseEntered { host: _, phase: Phase::Uploading } => None,
         EventKind::PhaseEntered { host, phase } => {
             let (tone, level) = weight(*phase);
             said(at(host), tone, level, phase_words(*phase).to_owned())
@@ -199,7 +201,7 @@ pub(crate) fn phase_words(phase: Phase) -> &'static str {
 
 fn weight(phase: Phase) -> (Tone, Level) {
     match phase {
-        // The upload has lines of its own, with its size, and a failure has its text.
+        // A failure has an event of its own, with its text.
         Phase::Connecting | Phase::Checking | Phase::Locking | Phase::Uploading => {
             (Tone::Step, Level::Verbose)
         }
