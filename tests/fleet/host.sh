@@ -116,7 +116,8 @@ start_host() {
 halt_host() {
     local i=$1 nspawn=${nspawn_pid[$1]} inits=()
     read -ra inits 2>/dev/null <"/proc/$nspawn/task/$nspawn/children" || true
-    kill -KILL "${inits[@]}" "$nspawn" 2>/dev/null || true
+    # nspawn ends by itself once its init is gone; it is only killed when it has not come to start one.
+    kill -KILL "${inits[@]:-$nspawn}" 2>/dev/null || true
     wait "$nspawn" 2>/dev/null || true
     remove_groups "$(group_of "$i")"
 }
