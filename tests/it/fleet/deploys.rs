@@ -1,0 +1,87 @@
+//! A Node app under PM2 on three hosts: forward, into a broken release, and back.
+
+use super::app::App;
+use super::site::Site;
+
+#[test]
+fn three_hosts_go_forward_survive_a_broken_release_and_go_back() {
+    let Some(site) = Site::on_three_hosts("three_hosts_go_forward_survive_a_broken_release_and_go_back")
+    else {
+        return;
+    };
+    forward_broken_and_back(&site);
+}
+
+#[test]
+fn apps_written_in_deploy_toml_need_no_ecosystem_file() {
+    let Some(site) = Site::on_three_hosts("apps_written_in_deploy_toml_need_no_ecosystem_file") else {
+        return;
+    };
+    site.configure(|settings| {
+        settings.supervisor = "kind = \"pm2\"\nsettle = \"1s\"\n\
+            [[supervisor.apps]]\nname = \"shop\"\nscript = \"server.js\"\nexec_mode = \"cluster\"\ninstances = 2"
+            .into();
+    });
+    forward_broken_and_back(&site);
+}
+
+#[test]
+fn an_app_in_fork_mode_is_replaced_too() {
+    let Some(site) = Site::on_three_hosts("an_app_in_fork_mode_is_replaced_too") else { return };
+    site.configure(|settings| {
+        settings.supervisor = "kind = \"pm2\"\nsettle = \"1s\"\n\
+            [[supervisor.apps]]\nname = \"shop\"\nscript = \"server.js\"\nexec_mode = \"fork\""
+            .into();
+    });
+    forward_broken_and_back(&site);
+}
+
+fn forward_broken_and_back(site: &Site) {
+    let first = site.runs("v1");
+    let second = site.runs("v2");
+    assert!(second > first, "{second} after {first}");
+    site.is_clean();
+
+    site.write_app(&App::version("v3").throws_at_start());
+    site.deploy().ends_with(5).says("10.77.0.").says("cannot reach the database");
+    site.still_runs("v2", &second);
+
+    site.roll_back().ends_with(0).says(&first);
+    assert_eq!(site.serves("v1"), first);
+    site.is_clean();
+}
+
+#[test]
+fn a_rollback_can_name_its_release_and_be_rolled_back_itself() {
+    let Some(site) = Site::on_three_hosts("a_rollback_can_name_its_release_and_be_rolled_back_itself") else {
+        return;
+    };
+    let first = site.runs("v1");
+    let second = site.runs("v2");
+    let third = site.runs("v3");
+
+    site.start(&[&format!("--rollback={first}")]).wait().ends_with(0);
+    assert_eq!(site.serves("v1"), first);
+
+    // What was live and good before the present one is the release rolled back from.
+    site.roll_back().ends_with(0);
+    assert_eq!(site.serves("v3"), third);
+
+    site.start(&["--rollback=20010101000000"]).wait().ends_with(3).says("20010101000000");
+    assert_eq!(site.serves("v3"), third);
+    assert!(site.releases(site.host(1)).contains(&second));
+    site.is_clean();
+}
+
+#[test]
+fn a_host_that_was_rebooted_serves_the_same_release_after_the_next_deploy() {
+    let Some(site) =
+        Site::on_own_hosts("a_host_that_was_rebooted_serves_the_same_release_after_the_next_deploy", 2)
+    else {
+        return;
+    };
+    site.runs("v1");
+    site.fleet().reboot(2);
+    site.runs("v2");
+    site.is_clean();
+}

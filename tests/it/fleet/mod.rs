@@ -1,0 +1,14 @@
+//! The fleet tier: rdeploy against booted hosts. Each file is a theme, each test a story told with
+//! [`site::Site`]. Needs root on Linux; elsewhere the tests say that they were skipped.
+
+mod app;
+mod run;
+mod site;
+
+mod adopts;
+mod deploys;
+mod faults;
+mod interrupted;
+mod large;
+mod locked;
+mod reverts;

@@ -1,0 +1,397 @@
+//! Owns one application's place on a fleet: a login user of its own on every host (and with it a PM2
+//! daemon of its own), a `deploy_to`, a port, and the project on this machine that is deployed there.
+//! A test sees nothing of another test's site, and everything that runs for its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::app::App;
+use super::run::Run;
+use super::run::Running;
+use crate::support;
+use crate::support::fleet;
+use crate::support::fleet::Answer;
+use crate::support::fleet::Fleet;
+use crate::support::fleet::Host;
+
+/// Long enough for anything on a busy machine of two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An application's place on a fleet.
+pub(crate) struct Site {
+    fleet: Reach,
+    folder: tempfile::TempDir,
+    /// Its login user on the hosts.
+    pub(crate) user: String,
+    /// Its directory on the hosts.
+    pub(crate) deploy_to: String,
+    /// The port its app listens on.
+    pub(crate) port: u16,
+}
+
+enum Reach {
+    Shared(&'static Fleet),
+    Own(Box<Fleet>),
+}
+
+/// What `deploy.toml` says; each part is TOML. [`Site::configure`] starts from one that works.
+pub(crate) struct Settings {
+    /// Keys before the first table.
+    pub(crate) top: String,
+    /// The `[build]` table.
+    pub(crate) build: String,
+    /// The `[supervisor]` table.
+    pub(crate) supervisor: String,
+    /// The `[health]` table.
+    pub(crate) health: String,
+    /// The `[hooks]` table.
+    pub(crate) hooks: String,
+    /// `user@address` of each host.
+    pub(crate) hosts: Vec<String>,
+    /// The private key to log in with.
+    pub(crate) identity: PathBuf,
+    /// The file of known host keys.
+    pub(crate) known_hosts: PathBuf,
+}
+
+impl Site {
+    /// A place on the three shared hosts; none (and a note) where hosts cannot be booted.
+    pub(crate) fn on_three_hosts(test: &str) -> Option<Self> {
+        Self::open(test, || Reach::Shared(fleet::shared()))
+    }
+
+    /// A place on hosts of its own, for a test that disturbs a whole host.
+    pub(crate) fn on_own_hosts(test: &str, hosts: usize) -> Option<Self> {
+        Self::open(test, || Reach::Own(Box::new(Fleet::boot(hosts))))
+    }
+
+    fn open(test: &str, reach: impl FnOnce() -> Reach) -> Option<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        if let Some(why) = fleet::unavailable() {
+            support::skip(test, &why);
+            return None;
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let user = format!("deploy{number}");
+        let deploy_to = format!("/srv/site{number}");
+        let folder = tempfile::Builder::new().prefix("rdeploy-site-").tempdir().unwrap();
+        let site = Self { fleet: reach(), folder, user, deploy_to, port: 4000 + number };
+        for name in ["home", "project"] {
+            fs::create_dir(site.folder.path().join(name)).unwrap();
+        }
+        let (key, known_hosts) = site.fleet().credentials();
+        site.write_private("key", &key);
+        site.write_private("known_hosts", &known_hosts);
+        let Self { user, deploy_to, .. } = &site;
+        site.on_every_host(|host| {
+            host.root(&format!(
+                "useradd -m -s /bin/bash -u {id} {user}\n\
+                 cp /etc/ssh/authorized_keys/deploy /etc/ssh/authorized_keys/{user}\n\
+                 loginctl enable-linger {user}\n\
+                 install -d -o {user} -g {user} {deploy_to}\n",
+                id = 6100 + number,
+            ));
+        });
+        site.configure(|_| {});
+        Some(site)
+    }
+
+    /// The hosts it is on.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        match &self.fleet {
+            Reach::Shared(fleet) => fleet,
+            Reach::Own(fleet) => fleet,
+        }
+    }
+
+    /// Host `number`, from 1.
+    pub(crate) fn host(&self, number: usize) -> &Host {
+        self.fleet().host(number)
+    }
+
+    /// Does the same on every host, at the same time; answers in the hosts' order.
+    pub(crate) fn on_every_host<T: Send>(&self, act: impl Fn(&Host) -> T + Sync) -> Vec<T> {
+        let act = &act;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.fleet().hosts().iter().map(|host| scope.spawn(move || act(host))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// The project's directory on this machine.
+    pub(crate) fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// Makes the project that app.
+    pub(crate) fn write_app(&self, app: &App) {
+        app.write(&self.project());
+    }
+
+    /// Writes a file only this user may read, beside the project.
+    pub(crate) fn write_private(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// Writes `deploy.toml`: PM2 by the ecosystem file, a probe, all hosts; changed by `change`.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings {
+            top: String::new(),
+            build: String::new(),
+            supervisor: "kind = \"pm2\"\necosystem = \"ecosystem.config.js\"\nsettle = \"1s\"".into(),
+            health: format!("http = \"http://127.0.0.1:{}/\"\ntimeout = \"20s\"", self.port),
+            hooks: String::new(),
+            hosts: self.fleet().hosts().iter().map(|host| self.login(&host.address)).collect(),
+            identity: self.folder.path().join("key"),
+            known_hosts: self.folder.path().join("known_hosts"),
+        };
+        change(&mut settings);
+        fs::write(self.project().join("deploy.toml"), settings.toml(&self.deploy_to, self.port)).unwrap();
+    }
+
+    /// How this site's user logs in to an address.
+    pub(crate) fn login(&self, address: &str) -> String {
+        format!("{}@{address}", self.user)
+    }
+
+    /// Starts `rdeploy prod ARGS…` in the project, on the fleet's network.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut command = self.fleet().program(env!("CARGO_BIN_EXE_rdeploy"));
+        command
+            .arg("prod")
+            .args(args)
+            .current_dir(self.project())
+            .env_clear()
+            .env("HOME", self.folder.path().join("home"))
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("USER", "ada")
+            .env("LOGNAME", "ada");
+        Running::start(command)
+    }
+
+    /// Deploys and waits for the end.
+    pub(crate) fn deploy(&self) -> Run {
+        self.start(&[]).wait()
+    }
+
+    /// Deploys that version and proves that it is what runs; returns the release.
+    pub(crate) fn runs(&self, version: &str) -> String {
+        self.write_app(&App::version(version));
+        self.deploy().ends_with(0);
+        self.serves(version)
+    }
+
+    /// Rolls back to the release before, and waits for the end.
+    pub(crate) fn roll_back(&self) -> Run {
+        self.start(&["--rollback"]).wait()
+    }
+
+    /// Proves that every host runs `version`: its answer names it and the release `current` points at,
+    /// and every worker's working directory is that release. Returns the release's id, the same on all.
+    pub(crate) fn serves(&self, version: &str) -> String {
+        let releases = self.on_every_host(|host| self.host_serves(host, version));
+        assert!(releases.iter().all(|id| *id == releases[0]), "hosts differ: {releases:?}");
+        releases[0].clone()
+    }
+
+    fn host_serves(&self, host: &Host, version: &str) -> String {
+        let number = host.number;
+        let current = self.current(host).unwrap_or_else(|| panic!("host {number} has no `current`"));
+        // Two questions a worker, so that with two workers both are heard.
+        for _ in 0..4 {
+            let answer = self.ask(host).unwrap_or_else(|| panic!("host {number}: nothing answers"));
+            assert_eq!(answer.status, 200, "host {number}: {}", answer.body);
+            let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(said["version"], *version, "host {number}: {said}");
+            assert_eq!(said["release"], *current, "host {number}: {said}");
+        }
+        let workers = self.workers(host);
+        assert!(!workers.is_empty(), "host {number}: PM2 keeps nothing up");
+        for (pid, cwd) in workers {
+            assert_eq!(cwd, current, "host {number}: where worker {pid} runs");
+        }
+        Path::new(&current).file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// What `current` points at on a host; none when it is not there or no link.
+    pub(crate) fn current(&self, host: &Host) -> Option<String> {
+        let link = fs::read_link(host.disk(&format!("{}/current", self.deploy_to))).ok()?;
+        Some(link.to_str().unwrap().to_owned())
+    }
+
+    /// Asks the app on a host.
+    pub(crate) fn ask(&self, host: &Host) -> Option<Answer> {
+        host.http(self.port, "/")
+    }
+
+    /// Whether the app on every host answers with that version.
+    pub(crate) fn all_answer(&self, version: &str) -> bool {
+        let expected = format!("\"version\":\"{version}\"");
+        self.on_every_host(|host| self.ask(host).is_some_and(|answer| answer.body.contains(&expected)))
+            .iter()
+            .all(|answers| *answers)
+    }
+
+    /// The names PM2 has registered for this user on a host, once an instance.
+    pub(crate) fn registered(&self, host: &Host) -> Vec<String> {
+        self.pm2_list(host).iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Every process PM2 keeps up for this user, and where each runs, as the kernel says.
+    pub(crate) fn workers(&self, host: &Host) -> BTreeMap<u64, String> {
+        let line = |app: &serde_json::Value| {
+            let pid = app["pid"].as_u64().unwrap();
+            format!("echo {pid} \"$(readlink /proc/{pid}/cwd || echo gone)\"\n")
+        };
+        let script: String = self.pm2_list(host).iter().map(line).collect();
+        let said = host.must(&self.user, &script);
+        let worker = |line: &str| {
+            let (pid, cwd) = line.split_once(' ').unwrap();
+            (pid.parse().unwrap(), cwd.to_owned())
+        };
+        said.lines().map(worker).collect()
+    }
+
+    fn pm2_list(&self, host: &Host) -> Vec<serde_json::Value> {
+        let list = host.must(&self.user, "pm2 jlist -s </dev/null");
+        serde_json::from_str(list.lines().last().unwrap()).unwrap()
+    }
+
+    /// This user's processes on a host that neither systemd nor PM2 nor the app accounts for: what a
+    /// deploy left. Each is a line of pid and command.
+    pub(crate) fn strangers(&self, host: &Host) -> Vec<String> {
+        let list = format!(
+            "find /proc -maxdepth 1 -name '[0-9]*' -user {} 2>/dev/null | while read -r p; do\n\
+             cmd=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null) && [ -n \"$cmd\" ] && echo \"${{p#/proc/}} $cmd\"\n\
+             done; true",
+            self.user
+        );
+        // sshd notices a cut cable only after minutes; that is not the deploy's doing.
+        let expected = ["systemd --user", "(sd-pam)", "PM2 v", "server.js", "dbus-daemon", "sshd: "];
+        host.root(&list)
+            .lines()
+            .filter(|line| !expected.iter().any(|known| line.contains(known)))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Proves that nothing of an attempt is left on any host: no lock, no process, no temporary link.
+    pub(crate) fn is_clean(&self) {
+        self.on_every_host(|host| {
+            let number = host.number;
+            let root = host.disk(&self.deploy_to);
+            assert!(!root.join(".rdeploy/lock").exists(), "host {number}: the lock is still there");
+            fleet::eventually(PATIENCE, &format!("nothing to be left running on host {number}"), || {
+                self.strangers(host).is_empty()
+            });
+            let known = ["current", "releases", "shared", "revisions.log", ".rdeploy"];
+            let left: Vec<String> =
+                names(&root).into_iter().filter(|name| !known.contains(&name.as_str())).collect();
+            assert!(left.is_empty(), "host {number}: left in deploy_to: {left:?}");
+            let links = host.root(&format!("find {}/.rdeploy -type l 2>/dev/null || true", self.deploy_to));
+            assert_eq!(links, "", "host {number}: temporary links");
+        });
+    }
+
+    /// Proves that everything is as it was before a failed attempt: the same release serves, nothing
+    /// is left, and of failed releases at most one is kept to look at.
+    pub(crate) fn still_runs(&self, version: &str, release: &str) {
+        assert_eq!(self.serves(version), release);
+        self.is_clean();
+        for host in self.fleet().hosts() {
+            let newer: Vec<String> =
+                self.releases(host).into_iter().filter(|id| id.as_str() > release).collect();
+            assert!(newer.len() <= 1, "host {}: failed releases are kept: {newer:?}", host.number);
+        }
+    }
+
+    /// The ids under `releases/` on a host.
+    pub(crate) fn releases(&self, host: &Host) -> Vec<String> {
+        names(&host.disk(&format!("{}/releases", self.deploy_to)))
+    }
+
+    /// Waits until every host has switched away from `old`.
+    pub(crate) fn await_switch_from(&self, old: &str) {
+        let old = format!("{}/releases/{old}", self.deploy_to);
+        fleet::eventually(PATIENCE, "every host to be switched", || {
+            self.fleet().hosts().iter().all(|host| self.current(host).is_some_and(|now| now != old))
+        });
+    }
+
+    /// Waits until a file is there in this user's home on every host (a hook's way to speak).
+    pub(crate) fn await_file_everywhere(&self, name: &str) {
+        let path = format!("/home/{}/{name}", self.user);
+        fleet::eventually(PATIENCE, &format!("the file {name} on every host"), || {
+            self.fleet().hosts().iter().all(|host| host.disk(&path).exists())
+        });
+    }
+
+    /// Mounts a disk of `size` (as tmpfs takes it) at `deploy_to` of a host.
+    pub(crate) fn small_disk(&self, host: &Host, size: &str) {
+        let Self { user, deploy_to, .. } = self;
+        host.root(&format!(
+            "mount -t tmpfs -o size={size},mode=755,uid=$(id -u {user}),gid=$(id -g {user}) tmpfs {deploy_to}"
+        ));
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let Reach::Shared(fleet) = &self.fleet else { return };
+        let Self { user, deploy_to, .. } = self;
+        for host in fleet.hosts() {
+            let script = format!(
+                "id=$(id -u {user}) || exit 0\nloginctl disable-linger {user}\n\
+                 systemctl kill --signal=KILL user-$id.slice\nsystemctl stop user-$id.slice user@$id\n\
+                 umount {deploy_to}; rm -rf {deploy_to} /etc/ssh/authorized_keys/{user}\nuserdel -rf {user}"
+            );
+            let _ = host.ssh_with_input("root", "sh -s", &script);
+        }
+    }
+}
+
+impl Settings {
+    fn toml(&self, deploy_to: &str, port: u16) -> String {
+        let Self { top, build, supervisor, health, hooks, hosts, identity, known_hosts } = self;
+        let table = |name: &str, body: &str| match body {
+            "" => String::new(),
+            body => format!("[{name}]\n{body}\n\n"),
+        };
+        let mut text = format!("app = \"shop\"\ndeploy_to = {deploy_to:?}\n{top}\n\n");
+        text += &table("build", build);
+        text += &table("supervisor", supervisor);
+        text += &table("health", health);
+        text += &table("hooks", hooks);
+        let ssh =
+            format!("identity = [{identity:?}]\nknown_hosts = [{known_hosts:?}]\nconnect_timeout = \"5s\"");
+        text += &table("ssh", &ssh);
+        text += &table("env.prod", &format!("hosts = {hosts:?}\nvars = {{ PORT = \"{port}\" }}"));
+        text
+    }
+}
+
+/// Waits until the app on every host answers with that version.
+pub(crate) fn wait_until_all_answer(site: &Site, version: &str) {
+    fleet::eventually(PATIENCE, &format!("every host to answer with {version}"), || site.all_answer(version));
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries: Vec<_> = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or_default();
+    let mut names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
