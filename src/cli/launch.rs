@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Fatal;
 use super::Global;
-use super::ask::TerminalAsk;
+use super::ask::Ask;
 use super::identity;
 use super::identity::Identity;
 use super::place::Place;
@@ -104,7 +104,7 @@ pub(super) fn project(global: &Global) -> Result<Project, Fatal> {
     let cwd = std::env::current_dir()
         .map_err(|error| Fatal::usage(format!("the working directory cannot be read: {error}")))?;
     config::load(global.config.as_deref(), &cwd)
-        .map_err(|error| Fatal::usage(error.render(report::color_on_stderr())))
+        .map_err(|error| Fatal::usage(error.render(report::Options::wants_color_on_stderr())))
 }
 
 /// Cancels at SIGINT, SIGTERM or SIGHUP.
@@ -178,6 +178,16 @@ pub(super) fn settings(
     })
 }
 
+impl ssh::Ask for Ask {
+    fn accept_host_key(&self, host: &str, algorithm: &str, fingerprint: &str) -> Option<bool> {
+        Self::accept_host_key(self, host, algorithm, fingerprint)
+    }
+
+    fn passphrase(&self, key: &std::path::Path) -> Option<zeroize::Zeroizing<String>> {
+        Self::passphrase(self, key)
+    }
+}
+
 struct Run<'a> {
     launch: &'a Launch,
     places: &'a Places,
@@ -205,7 +215,7 @@ impl Run<'_> {
         });
         let started = Instant::now();
         let build_stop = self.stops.cancel.child_token();
-        let ask: Arc<dyn ssh::Ask> = Arc::new(TerminalAsk::new(screen));
+        let ask: Arc<dyn ssh::Ask> = Arc::new(Ask::new(screen));
         let connect = async {
             let checked = self.connect(&ask).await;
             if checked.iter().any(Result::is_err) {

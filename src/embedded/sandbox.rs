@@ -39,7 +39,8 @@ impl Sandbox {
         Self::in_state_dir(&state_dir(std::env::var_os("RDEPLOY_STATE_DIR"))?, project_root)
     }
 
-    fn in_state_dir(state: &Path, project_root: &Path) -> io::Result<Self> {
+    /// The sandbox of the project in `project_root`, in a directory for state that is named.
+    pub fn in_state_dir(state: &Path, project_root: &Path) -> io::Result<Self> {
         let project = project_root.canonicalize()?;
         // Short, because PM2 has sockets below it, and a socket's path has at most 107 bytes.
         let name: String = project
