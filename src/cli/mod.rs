@@ -1,1 +1,4 @@
 //! Placeholder for the map; see lib.rs.
+
+pub mod ask;
+pub mod serve;
