@@ -163,7 +163,7 @@ impl View {
     /// A bar with as many of share, sizes, rate and time left as there is room for.
     fn bar(&self, upload: &Upload, room: usize) -> String {
         let (sent, total) = (u128::from(upload.sent.min(upload.total)), u128::from(upload.total.max(1)));
-        let rate = upload.rate(self.now);
+        let rate = upload.rate(self.now).filter(|_| !upload.is_complete());
         let left = rate.and_then(|rate| upload.total.saturating_sub(upload.sent).checked_div(rate));
         let speed = rate.map(|rate| format!("{}/s", format::bytes(rate))).unwrap_or_default();
         let facts = [

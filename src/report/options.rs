@@ -48,6 +48,11 @@ impl Options {
     }
 }
 
+/// Whether this process runs in a CI system, where nobody can be asked.
+pub fn is_ci() -> bool {
+    Surroundings::of_this_process().ci
+}
+
 /// What is known about where output goes.
 #[derive(Debug, Default)]
 struct Surroundings {

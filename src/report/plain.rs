@@ -140,7 +140,7 @@ impl<O: Write, E: Write> Plain<O, E> {
             .iter()
             .map(|line| {
                 let line = match said.tone {
-                    Tone::Step => line.clone(),
+                    Tone::Title | Tone::Step => line.clone(),
                     Tone::Good => self.paint.good(line),
                     Tone::Warning => self.paint.warning(line),
                     Tone::Bad => self.paint.bad(line),

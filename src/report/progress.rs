@@ -174,13 +174,13 @@ impl<W: Write> Progress<W> {
     fn lines(&self, said: &Said) -> Vec<String> {
         let paint = self.paint;
         let mark = match said.tone {
-            Tone::Step | Tone::Output => " ".to_owned(),
+            Tone::Title | Tone::Step | Tone::Output => " ".to_owned(),
             Tone::Good => paint.good("✓"),
             Tone::Warning => paint.warning("!"),
             Tone::Bad => paint.bad("✗"),
         };
         let line = |line: &String| match (&said.place, said.tone) {
-            (Place::Run, Tone::Step) => paint.bold(line),
+            (_, Tone::Title) => paint.bold(line),
             (Place::Run, _) => format!("{mark} {line}"),
             (Place::Local, Tone::Output) => format!("{mark} {}", paint.dim(&format!("| {line}"))),
             (Place::Local, _) => format!("{mark} {line}"),

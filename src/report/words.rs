@@ -23,6 +23,8 @@ pub(crate) enum Place {
 /// What kind of news it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
+    /// What the run is.
+    Title,
     /// A step.
     Step,
     /// Something went well.
@@ -76,7 +78,7 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
     let said = |place, tone, level, line: String| Some(Said { place, tone, level, lines: vec![line] });
     match kind {
         EventKind::RunStarted { verb, app, environment, hosts } => {
-            said(Place::Run, Step, Always, opening(verb, app, environment, hosts))
+            said(Place::Run, Tone::Title, Always, opening(verb, app, environment, hosts))
         }
         EventKind::LocalCommandStarted { command } => {
             said(Place::Local, Step, Always, format!("$ {}", text::one_line(command)))
