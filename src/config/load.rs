@@ -92,11 +92,7 @@ impl ConfigError {
             }
             Self::NotUtf8 { file, line } => {
                 let message = format!("line {line} is not UTF-8 text");
-                (
-                    Some(file),
-                    message,
-                    "save the file as UTF-8".to_owned(),
-                )
+                (Some(file), message, "save the file as UTF-8".to_owned())
             }
             Self::Foreign { file } => {
                 let message =
