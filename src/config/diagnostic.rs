@@ -40,8 +40,9 @@ impl Defect {
         if let Some(origin) = origin {
             group = group.element(Origin::path(origin));
         }
-        group = group.element(Level::HELP.message(normalize_untrusted_str(&self.help)));
-        renderer(color).render(&[group])
+        let help = Group::with_title(Level::HELP.primary_title(self.help.as_str()));
+        let renderer = renderer(color);
+        format!("{}\n{}", renderer.render(&[group]), renderer.render(&[help]))
     }
 }
 

@@ -92,11 +92,7 @@ impl ConfigError {
             }
             Self::NotUtf8 { file, line } => {
                 let message = format!("line {line} is not UTF-8 text");
-                (
-                    Some(file),
-                    message,
-                    "save the file as UTF-8 (without a byte order mark of UTF-16)".to_owned(),
-                )
+                (Some(file), message, "save the file as UTF-8".to_owned())
             }
             Self::Foreign { file } => {
                 let message =
@@ -143,20 +139,11 @@ pub fn load(file: Option<&Path>, cwd: &Path) -> Result<Project, ConfigError> {
 
 /// Judges a configuration's text; `shown` is what its file is called in messages.
 pub(super) fn parse(source: &str, shown: &str, file: PathBuf, places: &Places) -> Result<Project, Report> {
-    let (tree, broken) = syntax::parse(source);
+    let parsed = syntax::parse(source);
     let mut sink = Sink::new(source);
-    let raw = raw::file(tree.get_ref(), places, &mut sink);
+    let raw = raw::file(parsed.tree.get_ref(), places, &mut sink);
     let project = validate::project(raw, file, &places.root, &mut sink);
-    let others = sink.finish();
-    let mut diagnostics = match broken.is_empty() {
-        true => others,
-        false => {
-            let mut all = syntax::believable(source, &broken, others);
-            all.extend(broken);
-            all.sort_by_key(|d| d.span.start);
-            all
-        }
-    };
+    let mut diagnostics = parsed.with(source, sink.finish());
     match project {
         Some(project) if diagnostics.is_empty() => Ok(project),
         _ => {
@@ -189,14 +176,22 @@ fn find(cwd: &Path) -> Result<PathBuf, ConfigError> {
 #[cfg(unix)]
 fn planted(directory: &Path, file: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let everybody_writes = fs::metadata(directory).is_ok_and(|m| m.mode() & 0o002 != 0);
     let me = rustix::process::geteuid().as_raw();
-    everybody_writes && fs::symlink_metadata(file).is_ok_and(|m| m.uid() != me && m.uid() != 0)
+    match (fs::metadata(directory), fs::symlink_metadata(file)) {
+        (Ok(directory), Ok(file)) => may_be_planted(directory.mode(), file.uid(), me),
+        _ => false,
+    }
 }
 
 #[cfg(not(unix))]
 fn planted(_directory: &Path, _file: &Path) -> bool {
     false
+}
+
+/// Whether a file of `owner` in a directory of that mode is one that `me` did not put there, nor root.
+#[cfg(unix)]
+fn may_be_planted(directory_mode: u32, owner: u32, me: u32) -> bool {
+    directory_mode & 0o002 != 0 && owner != me && owner != 0
 }
 
 fn read(path: &Path, shown: &str) -> Result<String, ConfigError> {
@@ -247,5 +242,92 @@ fn shown(path: &Path, given: Option<&Path>, cwd: &Path) -> String {
             up.join(name).display().to_string()
         }
         _ => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "app = \"shop\"\ndeploy_to = \"/srv/shop\"\nenv.stage.hosts = [\"a\"]\n";
+
+    #[test]
+    fn the_file_is_found_from_the_working_directory_upwards() {
+        let home = tempfile::tempdir().unwrap();
+        let below = home.path().join("src/deep");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(home.path().join(FILE_NAME), MINIMAL).unwrap();
+        let project = load(None, &below).unwrap();
+        assert_eq!(project.root, home.path());
+        assert_eq!(project.file, home.path().join(FILE_NAME));
+        fs::write(home.path().join("src").join(FILE_NAME), "app = 1").unwrap();
+        let report = load(None, &below).unwrap_err().to_string();
+        assert!(report.contains("--> ../deploy.toml:1:7"), "{report}");
+    }
+
+    #[test]
+    fn a_file_that_is_named_is_taken_wherever_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(home.path()).map(|path| (path, home)).unwrap();
+        let (home, _guard) = home;
+        fs::create_dir_all(home.join("a/b")).unwrap();
+        fs::write(home.join("a/other.toml"), MINIMAL).unwrap();
+        for (file, cwd) in [("a/other.toml", home.clone()), ("../other.toml", home.join("a/b"))] {
+            let project = load(Some(Path::new(file)), &cwd).unwrap();
+            assert_eq!(project.root, home.join("a"), "{file}");
+        }
+        let absolute = home.join("a/other.toml");
+        assert_eq!(load(Some(&absolute), Path::new("/")).unwrap().file, absolute);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_explained() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("dir")).unwrap();
+        fs::write(home.path().join("latin1.toml"), b"app = \"x\"\n# caf\xe9\n").unwrap();
+        fs::write(home.path().join("large.toml"), vec![b'#'; 600 * 1024]).unwrap();
+        let report = |file: &str| load(Some(Path::new(file)), home.path()).unwrap_err().to_string();
+        insta::assert_snapshot!(report("none.toml"), @r#"
+        error: the file does not exist
+        --> none.toml
+        help: write a deploy.toml (see deploy.toml.example) or use `rdeploy to user@host:/path`
+        "#);
+        insta::assert_snapshot!(report("dir"), @r#"
+        error: this is not a regular file
+        --> dir
+        help: name the deploy.toml itself
+        "#);
+        insta::assert_snapshot!(report("latin1.toml"), @r#"
+        error: line 2 is not UTF-8 text
+        --> latin1.toml
+        help: save the file as UTF-8
+        "#);
+        insta::assert_snapshot!(report("large.toml"), @r#"
+        error: the file is larger than 512 KiB
+        --> large.toml
+        help: name a deploy.toml; this looks like something else
+        "#);
+        let through_a_file = report("latin1.toml/deploy.toml");
+        assert!(through_a_file.contains("cannot be read: Not a directory"), "{through_a_file}");
+    }
+
+    #[test]
+    fn without_any_file_both_ways_on_are_shown() {
+        // No directory is above the root, and nobody keeps a project there.
+        let report = load(None, Path::new("/")).unwrap_err().to_string();
+        insta::assert_snapshot!(report, @r#"
+        error: there is no deploy.toml in this directory, nor in any above it
+        help: write a deploy.toml (see deploy.toml.example) or use `rdeploy to user@host:/path`
+        "#);
+    }
+
+    #[test]
+    fn only_a_strangers_file_in_everybodys_directory_counts_as_planted() {
+        assert!(may_be_planted(0o1777, 1001, 1000));
+        assert!(!may_be_planted(0o1777, 1000, 1000));
+        assert!(!may_be_planted(0o1777, 0, 1000));
+        assert!(!may_be_planted(0o755, 1001, 1000));
+        // Root in a container, on files of a mounted project.
+        assert!(!may_be_planted(0o755, 1000, 0));
     }
 }

@@ -259,3 +259,153 @@ fn collisions(dirs: &[String], files: &[String], problems: &mut Problems) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::Probe;
+
+    fn targets(targets: &[&str]) -> OneOff {
+        OneOff {
+            directory: "/home/me/My Shop".into(),
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            ..OneOff::default()
+        }
+    }
+
+    #[test]
+    fn a_target_alone_is_enough() {
+        let environment = one_off(targets(&["deploy@web1:2222:/srv/app/", "[::1]:/srv/app"])).unwrap();
+        assert_eq!(environment.name, "to");
+        assert_eq!(environment.app, "My-Shop");
+        assert_eq!(environment.deploy_to, "/srv/app");
+        assert_eq!(environment.supervisor, Supervisor::None);
+        assert_eq!(environment.build.source, Path::new("."));
+        let Hosts::Listed(hosts) = environment.hosts else { panic!("no hosts") };
+        let names: Vec<String> = hosts.iter().map(Host::name).collect();
+        assert_eq!(names, ["web1:2222", "::1"]);
+    }
+
+    #[test]
+    fn what_a_file_could_say_can_be_said_in_arguments() {
+        let environment = one_off(OneOff {
+            app: Some("shop".to_owned()),
+            ecosystem: Some("pm2.json".to_owned()),
+            health: Some("tcp:3000".to_owned()),
+            build: vec!["make".to_owned()],
+            include: vec!["dist/**".to_owned()],
+            linked_dirs: vec!["log/".to_owned()],
+            linked_files: vec![".env".to_owned()],
+            ..targets(&["web1:/srv/app"])
+        })
+        .unwrap();
+        assert_eq!(environment.app, "shop");
+        assert_eq!(environment.supervisor, Supervisor::Pm2(Pm2::Ecosystem("pm2.json".to_owned())));
+        let probe = environment.health.map(|health| health.probe);
+        assert_eq!(probe, Some(Probe::Tcp { host: "127.0.0.1".to_owned(), port: 3000 }));
+        assert_eq!(
+            (environment.linked_dirs, environment.linked_files),
+            (vec!["log".into()], vec![".env".into()])
+        );
+    }
+
+    #[test]
+    fn every_wrong_argument_is_reported_at_once() {
+        let error = one_off(OneOff {
+            directory: "/".into(),
+            targets: [
+                "web1:/srv/app",
+                "web2",
+                "-x:/srv/app",
+                "web3:/srv/b",
+                "WEB1:/srv/app",
+                "web4:~/app",
+                "ssh://w/x",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            app: None,
+            supervisor: Some("command".to_owned()),
+            ecosystem: Some("server.js".to_owned()),
+            health: Some("https://x/".to_owned()),
+            build: vec![" ".to_owned()],
+            include: vec!["/dist".to_owned()],
+            exclude: vec!["{".to_owned()],
+            linked_dirs: vec!["log".to_owned(), "../x".to_owned()],
+            linked_files: vec!["log/a".to_owned(), "log".to_owned()],
+        })
+        .unwrap_err();
+        assert_eq!(error.len(), 16);
+        insta::assert_snapshot!(error, @r#"
+        error: the directory's name does not do as the app's name
+        help: give one: `--app shop`
+
+        error: `web2` does not say where on the host
+        help: add an absolute path: `web2:/srv/shop`
+
+        error: `-x:/srv/app`: `-x` is not a host name: it begins with `-`
+        help: write a name like "web1.example.com"
+
+        error: `web3:/srv/b` names another path than `web1:/srv/app`
+        help: deploy to `/srv/app` on every host
+
+        error: the host `WEB1` is named twice
+        help: name each host once
+
+        error: `web4:~/app`: `~/app` is not absolute: `~` is not expanded on hosts
+        help: write the whole path, "/home/deploy/shop" for example
+
+        error: `ssh://w/x` does not say where on the host
+        help: add an absolute path: `deploy@host.example.com:/srv/shop`
+
+        error: --ecosystem: PM2 does not take `server.js` for an ecosystem file but for an app
+        help: rename it to "server.config.js" (or .config.cjs, .json, .yml)
+
+        error: --supervisor: `command` needs commands, which only a deploy.toml can say
+        help: write a deploy.toml (see deploy.toml.example), or use `pm2` or `none`
+
+        error: --health: `https` cannot be asked: the check runs on the host itself, where the app speaks http
+        help: write "http://127.0.0.1:3000/healthz", with the app's own port, or use `command = "curl …"`
+
+        error: --build: the command is empty
+        help: write the command, or remove it from the list
+
+        error: --include: `/dist` is absolute; patterns are relative to `source`
+        help: write "dist"
+
+        error: --exclude: `{` is not a pattern: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+        help: patterns look like "dist/**", "*.map", "{a,b}/*", "[0-9].txt"
+
+        error: --linked-dir: `../x` contains `..`; a linked path must not lead outside
+        help: write "x" if that is meant
+
+        error: `log` is linked twice
+        help: name it once
+
+        error: `log/a` lies inside `log`, which is itself linked
+        help: leave one out; `log` already covers both
+        "#);
+    }
+
+    #[test]
+    fn a_supervisor_that_an_argument_cannot_describe_is_refused() {
+        let with = |supervisor: &str, ecosystem: Option<&str>| {
+            one_off(OneOff {
+                supervisor: Some(supervisor.to_owned()),
+                ecosystem: ecosystem.map(str::to_owned),
+                ..targets(&["web1:/srv/app"])
+            })
+        };
+        assert!(with("pm2", None).is_ok());
+        assert!(with("none", None).is_ok());
+        assert!(with("none", Some("pm2.json")).is_err());
+        assert!(with("systemd", None).is_err());
+        assert!(with("pm", None).unwrap_err().to_string().contains("did you mean `pm2`?"));
+    }
+
+    #[test]
+    fn without_targets_an_example_is_shown() {
+        let report = one_off(targets(&[])).unwrap_err().to_string();
+        assert!(report.contains("rdeploy to deploy@host.example.com:/srv/shop"), "{report}");
+    }
+}

@@ -88,10 +88,11 @@ pub(super) fn deploy_to(text: &str) -> Result<String, Defect> {
         return Err(Defect::new(message, "write the whole path, \"/home/deploy/shop\" for example"));
     }
     if !text.starts_with('/') {
-        let help = match relative(text, "deploy_to") {
-            Ok(path) => format!("write \"/{path}\" or \"/srv/{path}\""),
-            Err(_) => EXAMPLE.to_owned(),
-        };
+        // `srv/shop` lacks its slash; `shop` lacks a place.
+        let path = resolved(text);
+        let first = path.split('/').nth(1).unwrap_or_default();
+        let place = if SYSTEM.contains(&format!("/{first}").as_str()) { "" } else { "/srv" };
+        let help = would_do(&format!("{place}{path}")).unwrap_or_else(|| EXAMPLE.to_owned());
         return Err(Defect::new(format!("`{text}` is not an absolute path"), help));
     }
     let path = text.strip_suffix('/').unwrap_or(text);
@@ -101,7 +102,7 @@ pub(super) fn deploy_to(text: &str) -> Result<String, Defect> {
     let segments = || path.split('/').skip(1);
     if segments().any(|segment| matches!(segment, "" | "." | "..")) {
         let message = format!("`{text}` contains `//`, `.` or `..`");
-        return Err(Defect::new(message, format!("write \"{}\"", resolved(path))));
+        return Err(Defect::new(message, would_do(&resolved(path)).unwrap_or_else(|| EXAMPLE.to_owned())));
     }
     if SYSTEM.contains(&path) {
         let message = format!("`{path}` is a directory of the system");
@@ -111,6 +112,11 @@ pub(super) fn deploy_to(text: &str) -> Result<String, Defect> {
         return Err(Defect::new(format!("nothing can be deployed below `{root}`"), EXAMPLE));
     }
     Ok(path.to_owned())
+}
+
+/// The help that names a path, if that path would do.
+fn would_do(path: &str) -> Option<String> {
+    deploy_to(path).ok().map(|path| format!("write \"{path}\""))
 }
 
 /// Reads a path of `linked_dirs` or `linked_files`: relative to a release and to `shared`.
@@ -131,11 +137,8 @@ pub(super) fn relative(text: &str, what: &str) -> Result<String, Defect> {
     plain(text)?;
     let path = text.strip_suffix('/').unwrap_or(text);
     if text.starts_with('/') {
-        let help = match resolved(path).trim_start_matches('/') {
-            "" => "write a relative path".to_owned(),
-            path => format!("write \"{path}\" if that is meant"),
-        };
-        return Err(Defect::new(format!("`{text}` is absolute; {what} must be relative"), help));
+        let message = format!("`{text}` is absolute; {what} must be relative");
+        return Err(Defect::new(message, "write it relative, without `/` in front"));
     }
     if text.starts_with('~') {
         let message = format!("`{text}` begins with `~`; {what} must be relative");
@@ -281,7 +284,11 @@ mod tests {
     #[test]
     fn what_is_suggested_instead_of_a_dangerous_path_is_not_dangerous() {
         let help = |text| deploy_to(text).unwrap_err().help;
-        assert_eq!(help("srv/shop"), "write \"/srv/shop\" or \"/srv/srv/shop\"");
+        assert_eq!(help("srv/shop"), "write \"/srv/shop\"");
+        assert_eq!(help("../shop"), "write \"/srv/shop\"");
+        for path in ["srv", "/srv/../etc", "/..", "//"] {
+            assert_eq!(help(path), "write an absolute path of its own, \"/srv/shop\" for example", "{path}");
+        }
         assert_eq!(help("/srv//a/./b/../shop"), "write \"/srv/a/shop\"");
         assert_eq!(help("/opt"), "give the application its own below it: \"/opt/shop\"");
         assert_eq!(relative("../../etc/x", "it").unwrap_err().help, "write \"etc/x\" if that is meant");

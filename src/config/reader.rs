@@ -148,7 +148,7 @@ impl<'a> Item<'a> {
     pub(super) fn table(&self, sink: &mut Sink<'_>, place: &str) -> Option<Table<'a>> {
         match self.value.get_ref() {
             DeValue::Table(table) => {
-                Some(Table { place: place.to_owned(), span: self.span(), table, known: Vec::new() })
+                Some(Table { place: format!("in {place}"), span: self.span(), table, known: Vec::new() })
             }
             _ => self.wrong_type(sink, "a table"),
         }
@@ -213,7 +213,7 @@ impl<'a> Item<'a> {
 /// A table being read; remembers which keys were asked for, so that the others can be reported.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
-    /// What it is called in messages: "`[ssh]`".
+    /// Where its keys are, in messages: "in `[ssh]`".
     pub(super) place: String,
     /// Where its header stands.
     pub(super) span: Span,
@@ -224,7 +224,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The table of a whole file.
     pub(super) fn top(table: &'a DeTable<'a>, span: Span) -> Self {
-        Self { place: "the top level".to_owned(), span, table, known: Vec::new() }
+        Self { place: "at the top level".to_owned(), span, table, known: Vec::new() }
     }
 
     /// Reads a key with `read`, if it is written.
@@ -261,10 +261,10 @@ impl<'a> Table<'a> {
                 continue;
             }
             let defect = explain(&item, &self.known).unwrap_or_else(|| {
-                let message = format!("unknown key `{}` in {}", item.name, self.place);
+                let message = format!("unknown key `{}` {}", item.name, self.place);
                 let help = match suggest::closest(&item.name, self.known.iter().copied()) {
                     Some(close) => format!("did you mean `{close}`?"),
-                    None => format!("known there: {}", suggest::either(self.known.iter().copied())),
+                    None => format!("there may be {}", suggest::listed(self.known.iter().copied())),
                 };
                 Defect::new(message, help)
             });

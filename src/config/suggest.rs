@@ -1,16 +1,19 @@
 //! Owns the guesses at what somebody meant.
 
 /// Returns the candidate that `word` was probably meant to be: equal but for case and `-`, or within one
-/// edit for every three letters.
+/// edit for every three letters, or else the beginning of it.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = plain(word);
-    let limit = (word.chars().count() / 3).clamp(1, 4);
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
+    let length = word.chars().count();
+    let limit = (length / 3).clamp(1, 4);
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let near = candidates
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), *candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or_else(|| candidates.into_iter().find(|c| length >= 4 && c.starts_with(&word)))
 }
 
 /// Returns words as a list for people: "`a`, `b` or `c`".
@@ -21,6 +24,12 @@ pub(super) fn either<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         Some(last) => format!("{} or {last}", words.join(", ")),
         None => String::new(),
     }
+}
+
+/// Returns words as a bare list: "`a`, `b`, `c`".
+pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
 }
 
 /// Returns the best help for a wrong word where only some are right.
@@ -63,6 +72,8 @@ mod tests {
             ("linked_file", Some("linked_files")),
             ("deplyo_to", Some("deploy_to")),
             ("apps", Some("app")),
+            ("deploy", Some("deploy_to")),
+            ("dep", None),
             ("x", None),
             ("", None),
             ("kubernetes", None),

@@ -28,7 +28,7 @@ impl Project {
         self.environments.get(name).ok_or_else(|| {
             let known = || self.environments.keys().map(String::as_str);
             UnknownEnvironment {
-                name: names::excerpt(name),
+                name: names::excerpt(&name.escape_debug().to_string()),
                 similar: suggest::closest(name, known()).map(str::to_owned),
                 known: known().map(str::to_owned).collect(),
             }

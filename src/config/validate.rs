@@ -131,7 +131,7 @@ fn hosts(environment: &raw::Environment, sink: &mut Sink<'_>) -> Hosts {
             sink.report_with(&embedded.key, defect, &hosts.key, "the other one");
         }
         (None, None) => {
-            let message = format!("`[env.{}]` says on which hosts: `hosts` is missing", environment.name);
+            let message = format!("`[env.{}]` has no `hosts`", environment.name);
             let help =
                 "add `hosts = [\"deploy@host.example.com\"]`, or `embedded = 2` to rehearse without a server";
             sink.report_absence(&environment.span, Defect::new(message, help));

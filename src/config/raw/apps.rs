@@ -89,7 +89,7 @@ pub(in crate::config) fn kind(text: &str) -> Result<Kind, Defect> {
         "none" => Ok(Kind::None),
         "systemd" | "supervisord" => {
             let message = "systemd and supervisord are not supported by this version yet";
-            let help = "write kind = \"command\" and `start`, `restart`, `stop`, `status` that call it";
+            let help = "write `kind = \"command\"`, and `start`, `restart`, `stop` and `status` that call it";
             Err(Defect::new(message, help))
         }
         _ => {
@@ -178,7 +178,7 @@ fn instances(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Instances> {
         DeValue::String(text) => {
             let help = match text.parse::<u16>() {
                 Ok(count) => format!("write `instances = {count}`"),
-                Err(_) => "write a number, or \"max\" for one a core".to_owned(),
+                Err(_) => "write a number, or \"max\" for one per core".to_owned(),
             };
             let message = format!("`{}` is not a number of instances", names::excerpt(text));
             sink.report(&item.span(), Defect::new(message, help));
@@ -186,7 +186,7 @@ fn instances(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Instances> {
         }
         DeValue::Integer(number) if matches!(number.as_str(), "0" | "-1") => {
             let message = "`instances` must be from 1 to 1024; what PM2 means by 0 and -1 is not supported";
-            sink.report(&item.span(), Defect::new(message, "write `instances = \"max\"` for one a core"));
+            sink.report(&item.span(), Defect::new(message, "write `instances = \"max\"` for one per core"));
             None
         }
         DeValue::Integer(_) => {

@@ -104,7 +104,9 @@ pub(super) fn file(tree: &DeTable<'_>, places: &Places, sink: &mut Sink<'_>) -> 
 
 fn environment(item: &Item<'_>, places: &Places, sink: &mut Sink<'_>) -> Option<Environment> {
     let name = names::environment(&item.name).map_err(|defect| sink.report(&item.key, defect));
-    let mut table = item.table(sink, &format!("`[env.{}]`", names::excerpt(&item.name)))?;
+    let full_name = format!("env.{}", names::excerpt(&item.name));
+    let item = Item { name: full_name.clone(), ..item.clone() };
+    let mut table = item.table(sink, &format!("`[{full_name}]`"))?;
     let hosts = table.read(sink, "hosts", hosts);
     let embedded = table.read(sink, "embedded", |item, sink| {
         let count = item.whole(sink, &(1..=9))?;
@@ -117,7 +119,6 @@ fn environment(item: &Item<'_>, places: &Places, sink: &mut Sink<'_>) -> Option<
 }
 
 fn layer(table: &mut Table<'_>, places: &Places, sink: &mut Sink<'_>) -> Layer {
-    let place = table.place.clone();
     let linked = |item: &Item<'_>, sink: &mut Sink<'_>| item.texts(sink, paths::linked);
     Layer {
         deploy_to: table.read(sink, "deploy_to", |item, sink| item.text(sink, paths::deploy_to)),
@@ -130,7 +131,7 @@ fn layer(table: &mut Table<'_>, places: &Places, sink: &mut Sink<'_>) -> Layer {
         ssh: value(table.read(sink, "ssh", |item, sink| ssh(item, places, sink))).unwrap_or_default(),
         path: table.read(sink, "path", |item, sink| item.text_or_texts(sink, paths::searched)),
         lease: table.read(sink, "lease", |item, sink| item.duration(sink, &(LEASE.0..=LEASE.1))),
-        vars: value(table.read(sink, "vars", |item, sink| vars(item, &place, sink))).unwrap_or_default(),
+        vars: value(table.read(sink, "vars", vars)).unwrap_or_default(),
     }
 }
 
@@ -172,8 +173,8 @@ fn ssh(item: &Item<'_>, places: &Places, sink: &mut Sink<'_>) -> Option<Ssh> {
 }
 
 /// Reads a table of variables; numbers and truth values become text.
-fn vars(item: &Item<'_>, place: &str, sink: &mut Sink<'_>) -> Option<BTreeMap<String, Given<String>>> {
-    let table = item.table(sink, &format!("`vars` of {place}"))?;
+fn vars(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<BTreeMap<String, Given<String>>> {
+    let table = item.table(sink, "`vars`")?;
     let mut vars = BTreeMap::new();
     for item in table.entries() {
         let name = names::variable(&item.name).map_err(|defect| sink.report(&item.key, defect));

@@ -134,7 +134,7 @@ pub(super) fn explain(level: Level, item: &Item<'_>, keys: &[&'static str]) -> O
             return Some(Defect::new(message, help));
         }
         (Level::Top, _) if is_environment(item) => {
-            let message = format!("unknown key `{}` in the top level", names::excerpt(name));
+            let message = format!("unknown key `{}` at the top level", names::excerpt(name));
             return Some(Defect::new(
                 message,
                 format!("an environment is written `[env.{}]`", names::excerpt(name)),
