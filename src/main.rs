@@ -14,7 +14,11 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(cli::run(std::env::args_os().collect())).unwrap_or_else(|fatal| {
-        report::error(&fatal, fatal.hint.as_deref());
+        if fatal.rendered {
+            report::rendered(&fatal.message);
+        } else {
+            report::error(&fatal, fatal.hint.as_deref());
+        }
         fatal.code
     });
     // A blocking thread that still waits, on a question for instance, must not hold the process.

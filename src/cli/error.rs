@@ -13,18 +13,25 @@ pub struct Fatal {
     pub hint: Option<String>,
     /// The exit code.
     pub code: u8,
+    /// Whether the message is a whole report, to be printed as it is.
+    pub rendered: bool,
 }
 
 impl Fatal {
     /// A mistake in the command line or the configuration; nothing was touched.
     pub fn usage(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), hint: None, code: Outcome::Usage.code() }
+        Self { message: message.to_string(), hint: None, code: Outcome::Usage.code(), rendered: false }
+    }
+
+    /// The configuration is wrong; `report` says where, with its own lines and carets.
+    pub fn configuration(report: String) -> Self {
+        Self { rendered: true, ..Self::usage(report) }
     }
 
     /// Something that should not happen.
     pub fn unexpected(message: impl fmt::Display) -> Self {
         let hint = "this is a bug in rdeploy; please report it with the log file";
-        Self { message: message.to_string(), hint: Some(hint.to_owned()), code: 1 }
+        Self { message: message.to_string(), hint: Some(hint.to_owned()), code: 1, rendered: false }
     }
 
     /// Adds what to do next.

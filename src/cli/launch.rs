@@ -104,7 +104,7 @@ pub(super) fn project(global: &Global) -> Result<Project, Fatal> {
     let cwd = std::env::current_dir()
         .map_err(|error| Fatal::usage(format!("the working directory cannot be read: {error}")))?;
     config::load(global.config.as_deref(), &cwd)
-        .map_err(|error| Fatal::usage(error.render(report::Options::wants_color_on_stderr())))
+        .map_err(|error| Fatal::configuration(error.render(report::Options::wants_color_on_stderr())))
 }
 
 /// Cancels at SIGINT, SIGTERM or SIGHUP.

@@ -125,17 +125,12 @@ impl Places {
     }
 }
 
-/// Returns the environment with `$NAME` in the health check's address replaced by what the host and
-/// `vars` say: an embedded host's port is known only now.
+/// Returns the environment with `$PORT` in the health check's address replaced by the host's own port, or
+/// the one in `vars`: an embedded host's is known only now.
 fn expanded(environment: &Environment, host_vars: &BTreeMap<String, String>) -> Environment {
     let mut environment = environment.clone();
-    let expand = |text: &str| {
-        let mut text = text.to_owned();
-        for (name, value) in host_vars.iter().chain(&environment.vars) {
-            text = text.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
-        }
-        text
-    };
+    let port = host_vars.get("PORT").or_else(|| environment.vars.get("PORT"));
+    let expand = |url: &str| port.map_or_else(|| url.to_owned(), |port| url.replace("$PORT", port));
     let probe = environment.health.as_ref().map(|health| match &health.probe {
         Probe::Http(url) => Probe::Http(expand(url)),
         other => other.clone(),
@@ -183,7 +178,7 @@ mod tests {
     fn the_health_check_of_an_embedded_host_asks_its_own_port() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("deploy.toml");
-        let text = "app = 'a'\ndeploy_to = '/srv/a'\n[health]\nhttp = 'http://127.0.0.1:${PORT}/x'\n[env.dev]\nembedded = 1\n";
+        let text = "app = 'a'\ndeploy_to = '/srv/a'\n[health]\nhttp = 'http://127.0.0.1:$PORT/x'\n[env.dev]\nembedded = 1\n";
         std::fs::write(&file, text).unwrap();
         let project = config::load(Some(&file), dir.path()).unwrap();
         let environment = project.environment("dev").unwrap();

@@ -76,7 +76,7 @@ pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
         linked_dirs: args.linked_dirs,
         linked_files: args.linked_files,
     })
-    .map_err(|error| Fatal::usage(error.render(report::Options::wants_color_on_stderr())))?;
+    .map_err(|error| Fatal::configuration(error.render(report::Options::wants_color_on_stderr())))?;
     let source = args.rollback.map_or(Source::Build, RollbackTo::source);
     launch::launch(Launch { environment, root: directory, source, verbose: global.verbose }).await
 }

@@ -55,7 +55,8 @@ pub(super) fn http(text: &str) -> Result<Probe, Defect> {
     if authority.is_empty() {
         return Err(Defect::new(format!("`{}` names no host", excerpt(text)), EXAMPLE));
     }
-    host::address_and_port(authority)?;
+    // The one variable: a host inside rdeploy gets its port only when it starts.
+    host::address_and_port(&authority.replace("$PORT", "1"))?;
     let path = path.split('#').next().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
     Ok(Probe::Http(format!("http://{authority}{slash}{path}")))

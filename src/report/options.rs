@@ -42,7 +42,7 @@ impl Options {
     }
 
     /// Whether colours are used on standard error outside a run.
-    pub(crate) fn wants_color_on_stderr() -> bool {
+    pub fn wants_color_on_stderr() -> bool {
         let surroundings = Surroundings::of_this_process();
         surroundings.color(surroundings.stderr)
     }

@@ -17,6 +17,13 @@ pub fn result(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes a report that has its own lines and colours to standard error.
+pub fn rendered(report: &str) {
+    let mut out = io::stderr().lock();
+    // There is nobody left to tell when standard error is gone.
+    let _ = out.write_all(report.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n"));
+}
+
 /// Writes an error with its causes, and what to do next, to standard error. Multi-line errors (a place
 /// in a file with its caret) keep their lines.
 pub fn error(error: &dyn Error, hint: Option<&str>) {
