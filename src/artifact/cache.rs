@@ -4,6 +4,9 @@
 //! last, and what is missing or does not have the digest written there counts as not cached. So
 //! nothing here needs to be durable, and a damaged artifact is never deployed.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;

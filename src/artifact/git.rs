@@ -42,6 +42,10 @@ pub(super) struct Facts {
 
 /// Asks git about the project in `root`.
 pub(super) fn facts(root: &Path, cancel: &CancellationToken) -> Facts {
+    output(status(root), TIMEOUT, cancel).map(|text| parse(&text)).unwrap_or_default()
+}
+
+fn status(root: &Path) -> Command {
     let mut git = Command::new("git");
     git.arg("-C").arg(root);
     // A monitor is a program that the repository names; none is needed for one status.
@@ -51,7 +55,7 @@ pub(super) fn facts(root: &Path, cancel: &CancellationToken) -> Facts {
         git.env_remove(name);
     }
     git.envs([("GIT_OPTIONAL_LOCKS", "0"), ("GIT_TERMINAL_PROMPT", "0"), ("LC_ALL", "C")]);
-    output(git, TIMEOUT, cancel).map(|text| parse(&text)).unwrap_or_default()
+    git
 }
 
 /// Reads `git status --porcelain=v2 --branch -z`.
@@ -117,6 +121,16 @@ mod tests {
         assert_eq!((facts.commit.as_deref(), facts.branch), (Some("1234abcd-dirty"), None));
         let unborn = b"# branch.oid (initial)\0# branch.head main\0? new\0";
         assert_eq!(parse(unborn).commit, None);
+    }
+
+    #[test]
+    fn git_is_not_led_to_another_repository_by_its_environment() {
+        let git = status(Path::new("project"));
+        let removed: Vec<_> =
+            git.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(removed.contains(&"GIT_DIR".as_ref()) && removed.contains(&"GIT_WORK_TREE".as_ref()));
+        let args: Vec<_> = git.get_args().take(2).collect();
+        assert_eq!(args, ["-C", "project"]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Write for Chunks {
             self.send()?;
         }
         let count = bytes.len().min(CHUNK - self.chunk.len());
-        self.chunk.extend(bytes.iter().take(count));
+        self.chunk.extend_from_slice(bytes.get(..count).unwrap_or_default());
         Ok(count)
     }
 

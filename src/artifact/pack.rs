@@ -74,9 +74,13 @@ impl PackError {
 /// Packs a project. Blocks; call it where blocking is allowed.
 pub fn pack(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackError> {
     thread::scope(|scope| {
-        // git looks at the same tree meanwhile.
-        let facts = scope.spawn(|| git::facts(request.root, &request.cancel));
-        let mut artifact = make(request, events)?;
+        // git looks at the same tree meanwhile; a failure does not wait for it.
+        let enough = request.cancel.child_token();
+        let facts = scope.spawn({
+            let enough = enough.clone();
+            move || git::facts(request.root, &enough)
+        });
+        let mut artifact = make(request, events).inspect_err(|_| enough.cancel())?;
         let facts = facts.join().unwrap_or_default();
         (artifact.commit, artifact.branch) = (facts.commit, facts.branch);
         super::announce(&artifact, events);

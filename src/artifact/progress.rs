@@ -41,3 +41,33 @@ impl<'a> Progress<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::testing::with_events;
+
+    #[test]
+    fn progress_is_stated_at_most_ten_times_a_second_and_never_goes_back() {
+        let (took, stated) = with_events(|events| {
+            let progress = Progress::new(events);
+            let began = Instant::now();
+            let mut over = false;
+            while !over {
+                over = began.elapsed() > INTERVAL * 3;
+                progress.file_done();
+                progress.bytes_done(10);
+            }
+            began.elapsed()
+        });
+        let bytes: Vec<u64> = stated
+            .iter()
+            .map(|kind| match kind {
+                EventKind::PackProgressed { files, bytes } if files * 10 == *bytes => *bytes,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(bytes.is_sorted());
+        assert!(!bytes.is_empty() && bytes.len() as u128 <= took.as_millis() / INTERVAL.as_millis());
+    }
+}

@@ -38,7 +38,11 @@ work_finish() {
 work_stop() {
     use_release "$(basename "$(readlink "$ROOT/current")")"
     [ -f "$RECIPE/kind" ] || return 0
-    app_env && app_find_path && app_stop && app_stop_supervisor
+    app_env && app_find_path && app_stop || return
+    # The daemon was started in the sandbox, for this app alone.
+    if [ "$(cat "$RECIPE/kind")" = pm2 ] && pm2_alive; then
+        pm2_run 30 kill
+    fi
 }
 
 # history OUTCOME: one line an attempt, for people. Best effort.
