@@ -223,12 +223,12 @@ impl Run<'_> {
             }
             checked
         };
-        let both = async { tokio::join!(self.artifact(&build_stop), connect) };
-        let (made, checked) = tokio::select! {
+        let build = async { (self.artifact(&build_stop).await, started.elapsed()) };
+        let both = async { tokio::join!(build, connect) };
+        let ((made, built), checked) = tokio::select! {
             both = both => both,
             () = self.stops.abandon.cancelled() => return self.ended(Outcome::Interrupted, Vec::new()),
         };
-        let built = started.elapsed();
         if self.stops.cancel.is_cancelled() {
             self.events.emit(EventKind::Interrupted);
             return self.ended(Outcome::Interrupted, Vec::new());

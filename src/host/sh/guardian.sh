@@ -100,8 +100,9 @@ intent() {
             put_back
             ;;
         bye)
-            answer "ok $seq"
+            # The answer means that the lock is free.
             leave
+            answer "ok $seq"
             ;;
         prepare | ready | activate | commit | finish | stop)
             if [ -n "$closing$action" ]; then
