@@ -28,6 +28,11 @@ use super::connection::Fate;
 /// long as it lives.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a command that nobody is interested in any more has to notice the end of its input. sshd
+/// counts a command against `MaxSessions` until it ends, closed channel or not, so letting it end
+/// keeps the count right.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How far a reader may fall behind before the channel is given up: the price of never blocking the
 /// connection, bounded.
 const UNREAD: usize = 64 << 20;
@@ -232,6 +237,10 @@ async fn empty(
             break;
         }
     }
+    if !closed && !channel.ended.is_cancelled() && sender.is_closed() {
+        let _ = channel.send_eof().await;
+        closed = tokio::time::timeout(FAREWELL, until_closed(&mut read)).await.is_ok();
+    }
     channel.ended.cancel();
     if !closed {
         // It may wait behind a blocked socket; the connection's own limits end that.
@@ -239,6 +248,11 @@ async fn empty(
     }
     // Nobody may be interested any more.
     let _ = sender.send(Chunk::Ended(exit));
+}
+
+/// Waits for the end of a channel, and drops what comes before.
+async fn until_closed(read: &mut ChannelReadHalf) {
+    while !matches!(read.wait().await, None | Some(ChannelMsg::Close)) {}
 }
 
 /// Hands a chunk to the reader; says no when the reader is too far behind.
