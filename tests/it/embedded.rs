@@ -1,5 +1,7 @@
 //! The client against the host inside the binary: no program needed but a shell.
 
+use std::io::Read;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -260,6 +262,17 @@ async fn whatever_answers_without_being_a_host_is_told_apart() {
     let error = try_connect(&there, &Person::nobody()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Closed { stage: Stage::KeyExchange, .. }), "{error:?}");
     accepting.join().unwrap();
+
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = place(&other);
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = other.accept().unwrap();
+        socket.write_all(b"SSH-2.0-but then\r\nnothing that makes sense").unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let error = try_connect(&there, &Person::nobody()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::KeyExchange { .. }), "{error:?}");
+    answering.join().unwrap();
 
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = place(&gone);

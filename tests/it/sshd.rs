@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdeploy::shell::Command;
@@ -29,10 +30,59 @@ async fn a_real_sshd_gets_the_same_behaviour() {
 async fn a_killed_session_is_told_apart_from_an_end() {
     let Some(sshd) = Sshd::start("a_killed_session_is_told_apart_from_an_end") else { return };
     let connection = connect(&sshd.place()).await;
-    let output = connection.run(&Command::sh("kill -9 $PPID; sleep 60", []), Bytes::new()).await.unwrap();
+    let output = connection.run(&Command::sh("kill -9 $PPID; cat", []), Bytes::new()).await.unwrap();
     assert!(output.exit.lost(), "{output:?}");
     let error = connection.exec(&Command::new("true")).await.unwrap_err();
     assert!(matches!(error, ChannelError::Lost { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_hears_of_the_end_of_the_connection() {
+    let Some(sshd) = Sshd::start("an_upload_that_waits_hears_of_the_end_of_the_connection") else { return };
+    let connection = connect(&sshd.place()).await;
+    let flag = sshd.path("flag");
+    let script = r#"while [ ! -e "$1" ]; do sleep 0.02; done; wc -c"#;
+    let deaf = Command::sh(script, [flag.display().to_string()]);
+    let mut deaf = connection.exec(&deaf).await.unwrap();
+    let upload = async {
+        loop {
+            if let Err(error) = deaf.stdin.write(Bytes::from(vec![0; 1 << 20])).await {
+                break error;
+            }
+        }
+    };
+    let mut upload = Box::pin(upload);
+    // Full: nothing that was sent is taken off any more.
+    let full = tokio::time::timeout(Duration::from_millis(500), &mut upload).await;
+    assert!(full.is_err(), "{full:?}");
+    let killed = connection.run(&Command::sh("kill -9 $PPID", []), Bytes::new()).await.unwrap();
+    assert!(killed.exit.lost());
+    let error = tokio::time::timeout(Duration::from_secs(20), upload).await.unwrap();
+    assert!(matches!(error, ChannelError::Lost { .. }), "{error:?}");
+    std::fs::write(flag, "").unwrap();
+}
+
+#[tokio::test]
+async fn a_person_may_take_longer_than_the_host_and_the_limit_allow() {
+    let test = "a_person_may_take_longer_than_the_host_and_the_limit_allow";
+    let Some(sshd) = Sshd::start_with(test, "LoginGraceTime 3") else { return };
+    let key = sshd.path("encrypted");
+    keygen(&["-t", "ed25519", "-N", "correct horse", "-f"], &key);
+    sshd.authorize(&sshd.path("encrypted.pub"));
+    std::fs::remove_file(sshd.path("known_hosts")).unwrap();
+    let mut place = sshd.place();
+    place.settings.identity = vec![key];
+    place.settings.connect_timeout = Duration::from_secs(4);
+    let person = Person {
+        accepts: Some(true),
+        passphrases: vec!["correct horse".to_owned()].into(),
+        thinks: Duration::from_secs(5),
+        ..Person::default()
+    };
+    let person = Arc::new(person);
+    // The host gives up during each question; the answers are kept, and the next attempt gets further.
+    try_connect(&place, &person).await.unwrap();
+    assert_eq!(person.questions().len(), 2, "{:?}", person.questions());
 }
 
 #[tokio::test]
@@ -247,7 +297,7 @@ impl Agent {
         let started = std::time::Instant::now();
         while !socket.exists() {
             assert!(started.elapsed().as_secs() < 20, "ssh-agent did not start");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Some(agent)
     }

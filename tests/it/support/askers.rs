@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rdeploy::ssh::Ask;
 use zeroize::Zeroizing;
@@ -13,6 +14,8 @@ pub(crate) struct Person {
     pub(crate) accepts: Option<bool>,
     pub(crate) passphrases: Mutex<Vec<String>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// How long each answer takes.
+    pub(crate) thinks: Duration,
 }
 
 impl Person {
@@ -41,11 +44,13 @@ impl Person {
 impl Ask for Person {
     fn accept_host_key(&self, host: &str, algorithm: &str, fingerprint: &str) -> Option<bool> {
         self.asked.lock().unwrap().push(format!("{host} {algorithm} {fingerprint}"));
+        std::thread::sleep(self.thinks);
         self.accepts
     }
 
     fn passphrase(&self, key: &Path) -> Option<Zeroizing<String>> {
         self.asked.lock().unwrap().push(key.display().to_string());
+        std::thread::sleep(self.thinks);
         self.passphrases.lock().unwrap().pop().map(Zeroizing::new)
     }
 }

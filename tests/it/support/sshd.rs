@@ -98,6 +98,7 @@ pub(crate) fn keygen(args: &[&str], file: &Path) {
 fn spawn(program: &Path, dir: &Path, port: u16, more: &str) -> Child {
     let config = dir.join("sshd_config");
     let shown = dir.display();
+    // Another HOME, so that nothing in the user's own shell configuration has a say.
     let text = format!(
         "Port {port}\n\
          ListenAddress 127.0.0.1\n\
@@ -110,6 +111,7 @@ fn spawn(program: &Path, dir: &Path, port: u16, more: &str) -> Child {
          PidFile none\n\
          PermitRootLogin yes\n\
          LogLevel VERBOSE\n\
+         SetEnv HOME={shown}\n\
          {more}\n"
     );
     std::fs::write(&config, text).unwrap();
