@@ -133,8 +133,7 @@ impl Connection {
                 let _ = input.write(stdin).await;
             }
             let _ = input.close().await;
-            // Kept until here: dropping it is what ends the input.
-            drop(input);
+            Ok(())
         };
         let collect = async {
             let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
@@ -153,9 +152,9 @@ impl Connection {
             }
             Ok(Output { stdout: stdout.freeze(), stderr: stderr.freeze(), exit: Exit::default() })
         };
-        // The feeder may be ahead of the end, or be cut short by it.
-        let ((), output) = tokio::join!(feed, collect);
-        output
+        // Output that is too much must not wait for input that nobody reads.
+        let ((), output) = tokio::try_join!(feed, collect)?;
+        Ok(output)
     }
 
     /// Opens a TCP connection from the host to `host:port`, as the host sees them.

@@ -386,3 +386,7 @@ pub(super) fn ssh_command(target: &Target) -> String {
         port => format!("ssh -p {port} {}@{}", target.user, target.address),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -72,7 +72,8 @@ pub enum Chunk {
     Ended(Exit),
 }
 
-/// How a command ended. With neither, the connection was lost, and it is unknown whether it ended.
+/// How a command ended. With neither, the connection was lost (or its output was given up, because
+/// nobody read 64 MiB of it), and it is unknown whether it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// Its exit code.
@@ -184,13 +185,13 @@ pub(super) fn start(
 /// Empties the channel until it is closed, from either side.
 async fn empty(
     mut read: ChannelReadHalf,
-    channel: &Shared,
+    channel: &Arc<Shared>,
     sender: &mpsc::UnboundedSender<Chunk>,
     stdin_gone: CancellationToken,
     output_gone: CancellationToken,
 ) {
     let mut exit = Exit::default();
-    let mut closed = false;
+    let (mut closed, mut told) = (false, false);
     let abandoned = async {
         output_gone.cancelled().await;
         stdin_gone.cancelled().await;
@@ -200,9 +201,9 @@ async fn empty(
         let message = tokio::select! {
             biased;
             () = &mut abandoned => break,
-            () = stdin_gone.cancelled(), if !channel.eof.load(Ordering::Relaxed) => {
-                // The channel ends with the reading half, which goes on being looked at.
-                let _ = channel.send_eof().await;
+            () = stdin_gone.cancelled(), if !told => {
+                told = true;
+                tell(channel);
                 continue;
             }
             message = read.wait() => message,
@@ -238,16 +239,27 @@ async fn empty(
         }
     }
     if !closed && !channel.ended.is_cancelled() && sender.is_closed() {
-        let _ = channel.send_eof().await;
+        tell(channel);
         closed = tokio::time::timeout(FAREWELL, until_closed(&mut read)).await.is_ok();
     }
     channel.ended.cancel();
+    // Whoever does not take messages must not be sent any, see `tell`.
+    drop(read);
     if !closed {
         // It may wait behind a blocked socket; the connection's own limits end that.
         let _ = channel.write.close().await;
     }
     // Nobody may be interested any more.
     let _ = sender.send(Chunk::Ended(exit));
+}
+
+/// Ends the command's input, in a task of its own: the library may be waiting for messages to be taken
+/// off this very channel before it takes ours.
+fn tell(channel: &Arc<Shared>) {
+    let channel = Arc::clone(channel);
+    tokio::spawn(async move {
+        let _ = channel.send_eof().await;
+    });
 }
 
 /// Waits for the end of a channel, and drops what comes before.

@@ -54,10 +54,13 @@ mod base64ish {
     }
 }
 
+/// What it is about, the files, host and port, the key the host presents, what that means.
+type Case = (&'static str, Vec<String>, &'static str, u16, &'static str, &'static str);
+
 #[test]
 fn every_trap_of_the_format_is_seen_as_openssh_sees_it() {
     let ed1 = |hosts: &str| format!("{hosts} {ED1}\n");
-    let cases: Vec<(&str, Vec<String>, &str, u16, &str, &str)> = vec![
+    let cases: Vec<Case> = vec![
         ("a plain name", vec![ed1("web")], "web", 22, ED1, "known"),
         ("nothing at all", vec![], "web", 22, ED1, "unknown"),
         ("another host", vec![ed1("web2")], "web", 22, ED1, "unknown"),
