@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use rdeploy::cli;
 use rdeploy::report;
+use rdeploy::ssh;
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         }
         fatal.code
     });
+    ssh::forget_unlocked_keys();
     // A blocking thread that still waits, on a question for instance, must not hold the process.
     runtime.shutdown_background();
     ExitCode::from(code)

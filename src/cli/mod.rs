@@ -58,6 +58,7 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in the whole process")]
 enum Verb {
     /// Build and pack the release, and stop there
     Build(build::BuildArgs),
