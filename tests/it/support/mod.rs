@@ -1,24 +1,7 @@
-<<<<<<< HEAD
-//! What the tiers share. Knows nothing of what is being tested.
-
-use std::io::Write as _;
-
-pub(crate) mod fleet;
-
-/// Says that a test did not run, where nothing captures it. Under `tests/run`, which installs what
-/// tests need, it is a failure.
-pub(crate) fn skip(test: &str, why: &str) {
-    assert!(std::env::var_os("RDEPLOY_TEST_ALL").is_none_or(|all| all != "1"), "{test} was skipped: {why}");
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}
-
-/// Says something about a running test, where nothing captures it.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-=======
 //! What several tests need: skipping with a word, people who answer questions, a private sshd.
 
 pub(crate) mod askers;
+pub(crate) mod fleet;
 pub(crate) mod sshd;
 
 use std::io::Write;
@@ -36,6 +19,11 @@ pub(crate) fn skip(test: &str, why: &str) {
     if std::env::var("RDEPLOY_TEST_ALL").is_ok_and(|value| value == "1") {
         panic!("{test} did not run: {why}");
     }
+}
+
+/// Says something about a running test, where nothing captures it.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Finds a program in PATH, or where Debian keeps daemons.
@@ -74,5 +62,4 @@ impl Place {
 pub(crate) fn user() -> String {
     let output = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
->>>>>>> ssh
 }
