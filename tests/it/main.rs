@@ -5,5 +5,6 @@ mod support;
 
 mod embedded;
 mod fleet;
+mod program;
 mod ssh_behaviour;
 mod sshd;
