@@ -188,6 +188,14 @@ app_left_kind() {
     fi
 }
 
+# app_stop_left: stops what the left recipe registered. In a subshell: it takes that recipe's place.
+app_stop_left() {
+    RECIPE=$LEAVING
+    LEAVING=
+    app_env
+    app_stop
+}
+
 # app_start: `current` points at RELEASE; makes its code run.
 app_start() {
     app_open || return
@@ -195,12 +203,7 @@ app_start() {
     if [ -n "$app_left" ] && [ "$app_left" != none ]; then
         # Two supervisors would fight for the same port.
         say note "the supervisor changes from $app_left to $app_kind: the app is stopped for a moment"
-        (
-            RECIPE=$LEAVING
-            LEAVING=
-            app_env
-            app_stop
-        ) || echo "stopping what $app_left ran did not succeed; going on"
+        (app_stop_left) || echo "stopping what $app_left ran did not succeed; going on"
     fi
     "${app_kind}_start" || return
     app_clock
@@ -210,9 +213,18 @@ app_start() {
 # app_verify: whether the code of RELEASE runs, stays up for the settle time, and answers.
 #
 # A kind's `_look` returns 0 (well), 1 (failed, the reason is in app_reason) or 2 (not yet); given
-# `full` it looks at everything again. It leaves what it could prove in app_proof.
+# `full` it looks at everything again. It leaves what it could prove in app_proof. `_done` ends what the
+# looking needed.
 app_verify() {
     app_open || return
+    app_watch
+    app_status=$?
+    "${app_kind}_done"
+    return "$app_status"
+}
+
+# app_watch: looks until it is clear.
+app_watch() {
     app_settle=$(app_setting settle 5)
     app_wants=$(app_health kind)
     app_patience=$(app_health timeout)
@@ -335,6 +347,7 @@ none_commit() { :; }
 none_pids() { :; }
 none_logs() { echo "nothing is supervised here, so there are no logs to show"; }
 none_words() { :; }
+none_done() { :; }
 none_look() {
     app_here=$(cd "$ROOT/current" 2>/dev/null && pwd -P)
     app_there=$(cd "$RELEASE" 2>/dev/null && pwd -P)

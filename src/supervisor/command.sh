@@ -141,8 +141,9 @@ command_prove() {
     command_releases=$(cd "$ROOT/releases" && pwd -P) || command_releases=$ROOT/releases
     app_proof="proven every process runs from the release"
     for command_pid in $command_ids; do
-        if [ ! -d "/proc/$command_pid" ]; then
-            app_reason="the status command names process $command_pid, which does not exist. Is its pid file an old one?"
+        # /proc/1 is hidden where the processes of others are.
+        if ! app_alive "$command_pid" && [ -d /proc/1 ]; then
+            app_reason="the status command names process $command_pid, which has ended. Does it read an old pid file?"
             return 1
         fi
         command_cwd=$(readlink "/proc/$command_pid/cwd" 2>/dev/null)
@@ -210,6 +211,7 @@ command_restore() {
 }
 
 command_commit() { :; }
+command_done() { :; }
 
 command_pids() {
     if command_has status && [ -e "$ROOT/current" ] && command_up && [ -n "$command_ids" ]; then

@@ -226,10 +226,32 @@ pm2_record() {
     pm2_node pm2.cjs record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
 }
 
+# pm2_hear: writes down what the apps say on PM2's bus, in the background, until pm2_deaf.
+pm2_hear() {
+    # Not through pm2_node: the process itself has to be known, to be ended.
+    env -u NODE_OPTIONS node "$RECIPE/pm2-logs.cjs" hear "$(pm2_home)" "$RECIPE/pm2-names" "$pm2_work/heard" \
+        </dev/null >/dev/null 2>&1 &
+    pm2_ear=$!
+}
+
+pm2_deaf() {
+    [ -z "${pm2_ear:-}" ] || kill "$pm2_ear" 2>/dev/null
+    pm2_ear=''
+}
+
 # pm2_start: the plan is made from the list; each of its parts is a file that exists when there is
 # something to do.
 pm2_start() {
     pm2_ready && pm2_daemon && pm2_list "$pm2_work/list" || return
+    rm -f "$pm2_work/heard"
+    pm2_hear
+    pm2_begin
+    pm2_status=$?
+    pm2_deaf
+    return "$pm2_status"
+}
+
+pm2_begin() {
     rm -rf "$pm2_work/plan"
     mkdir "$pm2_work/plan" || return
     pm2_node pm2.cjs plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
@@ -255,6 +277,7 @@ pm2_reload() {
         pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
         pm2_list "$pm2_work/list" || return
         pm2_node pm2.cjs recheck "$RECIPE" "$pm2_work" || return
+        pm2_facts "$pm2_work/plan/facts"
         [ -f "$pm2_work/plan/again" ] || return 0
         [ "$pm2_try" -eq 3 ] || sleep 2
     done
@@ -291,6 +314,7 @@ pm2_look() {
     fi
     if [ -z "${pm2_work:-}" ]; then
         pm2_ready || { app_reason="PM2 cannot be asked"; return 1; }
+        pm2_hear
     fi
     pm2_looked=$app_now
     pm2_seen=''
@@ -312,9 +336,13 @@ pm2_look() {
     done
 }
 
+pm2_done() {
+    pm2_deaf
+}
+
 # pm2_words LINES: what the apps wrote since they were started.
 pm2_words() {
-    pm2_node pm2.cjs words "$RECIPE" "$pm2_work" "$1" "$(pm2_home)"
+    pm2_node pm2-logs.cjs words "$RECIPE" "$pm2_work" "$1"
 }
 
 # pm2_stop: removes what this recipe registered from under ROOT; other apps stay.
@@ -377,5 +405,5 @@ pm2_pids() {
 
 pm2_logs() {
     [ -f "$RECIPE/pm2-names" ] || return 0
-    pm2_ready && pm2_list "$pm2_work/list" && pm2_node pm2.cjs logs "$pm2_work/list" "$RECIPE/pm2-names" "$1"
+    pm2_ready && pm2_list "$pm2_work/list" && pm2_node pm2-logs.cjs logs "$pm2_work/list" "$RECIPE/pm2-names" "$1"
 }
