@@ -2,12 +2,13 @@
 
 use super::app::App;
 use super::site::Site;
+use super::site::wait_until_all_answer;
 
-const BY_HAND: &str = "20200101000000";
+pub(super) const BY_HAND: &str = "20200101000000";
 
 /// Lays a release out by hand and registers the app from inside it, which pins it there: PM2 stores
 /// the directory behind `current`, so that no reload ever leaves it.
-fn set_up_by_hand(site: &Site, version: &str) {
+pub(super) fn set_up_by_hand(site: &Site, version: &str) {
     let Site { user, deploy_to, port, .. } = site;
     site.on_every_host(|host| {
         host.must(
@@ -20,7 +21,7 @@ fn set_up_by_hand(site: &Site, version: &str) {
             ),
         );
     });
-    super::site::wait_until_all_answer(site, version);
+    wait_until_all_answer(site, version);
     assert_eq!(site.serves(version), BY_HAND);
 }
 
