@@ -250,6 +250,11 @@ pub(crate) fn eventually(limit: Duration, what: &str, mut done: impl FnMut() -> 
     started.elapsed()
 }
 
+/// Says something about a running test, where nothing captures it.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn neighbour(room: u32, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/proc/{room}/ns/net")).arg(program);

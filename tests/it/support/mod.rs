@@ -10,8 +10,3 @@ pub(crate) fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("RDEPLOY_TEST_ALL").is_none_or(|all| all != "1"), "{test} was skipped: {why}");
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
 }
-
-/// Says something about a running test, where nothing captures it.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
