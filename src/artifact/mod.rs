@@ -1,8 +1,44 @@
 //! Owns the release tarball: local commands, choosing files, the deterministic tar, its digest, the cache.
 //! Knows no host and no terminal.
 
+mod cache;
+mod choose;
+mod git;
+mod gzip;
+mod links;
+pub mod local;
+mod open;
+mod pack;
+mod problem;
+mod progress;
+mod save;
+mod source;
+mod store;
+mod tarball;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
+pub use self::cache::Cache;
+pub use self::cache::CacheError;
+pub use self::choose::BadGlob;
+pub use self::choose::ChooseError;
+pub use self::open::OpenError;
+pub use self::open::open;
+pub use self::pack::PackError;
+pub use self::pack::PackRequest;
+pub use self::pack::pack;
+pub use self::problem::Problem;
+pub use self::problem::Problems;
+pub use self::save::SaveError;
+pub use self::save::save;
+pub use self::store::StoreError;
+
+use crate::event::EventKind;
+use crate::event::Events;
 use crate::release::Digest;
 use crate::release::Manifest;
 
@@ -25,4 +61,15 @@ pub struct Artifact {
     pub branch: Option<String>,
     /// Whether the cache already had it.
     pub reused: bool,
+}
+
+/// States that there is an artifact now.
+fn announce(artifact: &Artifact, events: &Events) {
+    events.emit(EventKind::ArtifactPacked {
+        digest: artifact.digest.to_string(),
+        files: artifact.manifest.files(),
+        bytes: artifact.manifest.bytes(),
+        compressed: artifact.compressed_bytes,
+        reused: artifact.reused,
+    });
 }

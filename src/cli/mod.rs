@@ -1,1 +1,140 @@
-//! Placeholder for the map; see lib.rs.
+//! Owns the command line: one file a verb, each with its arguments and its `run`. The only place that
+//! wires the other modules together; nobody imports it but `main`.
+
+pub mod ask;
+mod build;
+mod demo;
+mod environment;
+mod error;
+mod identity;
+mod launch;
+mod place;
+mod release_source;
+pub mod serve;
+mod serve_verb;
+mod to;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::CommandFactory as _;
+use clap::FromArgMatches as _;
+use clap::Parser;
+use clap::Subcommand;
+
+pub use error::Fatal;
+
+use crate::config;
+
+/// Deploys an application to its servers over SSH, as one transaction
+///
+/// Builds a release here, uploads it to every host of an environment, switches to it, restarts the app
+/// with the host's supervisor and proves that it is healthy; or puts every host back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rdeploy",
+    version,
+    arg_required_else_help = true,
+    subcommand_value_name = "ENVIRONMENT | COMMAND",
+    subcommand_help_heading = "Commands"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args, Clone, Debug, Default)]
+struct Global {
+    /// Configuration file (default: deploy.toml, searched upwards from here)
+    #[arg(long, value_name = "FILE", global = true, env = "RDEPLOY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Show more: output of hooks and commands as it comes (-v), protocol details (-vv)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build and pack the release, and stop there
+    Build(build::BuildArgs),
+    /// Deploy this directory to hosts named right here, without a deploy.toml
+    To(to::ToArgs),
+    /// Show the whole story on this machine: two hosts inside rdeploy, a good and a broken release, a rollback
+    Demo(demo::DemoArgs),
+    /// Serve a directory over HTTP (a small app to try deploys with)
+    Serve(serve::ServeArgs),
+    #[command(external_subcommand)]
+    Environment(Vec<OsString>),
+}
+
+/// Parses the arguments and runs the verb. Returns the process's exit code.
+pub async fn run(args: Vec<OsString>) -> Result<u8, Fatal> {
+    let command = Cli::command().after_help(environments_help(&args));
+    let cli = match command.try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
+        Ok(cli) => cli,
+        Err(error) => return Ok(usage(&error)),
+    };
+    match cli.verb {
+        Verb::Build(args) => build::run(&cli.global, args).await,
+        Verb::To(args) => to::run(&cli.global, args).await,
+        Verb::Demo(args) => demo::run(args).await,
+        Verb::Serve(args) => serve_verb::run(args).await,
+        Verb::Environment(words) => environment::run(&cli.global, words).await,
+    }
+}
+
+/// Prints what clap has to say: help on stdout with code 0, a mistake on stderr with code 2.
+fn usage(error: &clap::Error) -> u8 {
+    // Nobody is left to tell when even this cannot be printed.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// The environments of the project we are in, for `--help`. A project that does not load is not a
+/// reason to have no help.
+fn environments_help(args: &[OsString]) -> String {
+    let given = args.iter().skip_while(|arg| *arg != "--config").nth(1).map(PathBuf::from);
+    let loaded = std::env::current_dir().ok().and_then(|cwd| config::load(given.as_deref(), &cwd).ok());
+    let mut text = String::from(
+        "Environments:\n  rdeploy ENVIRONMENT              deploy to it\n  rdeploy ENVIRONMENT --rollback   go back to the release before\n",
+    );
+    if let Some(project) = loaded {
+        text.push_str(&format!("\nEnvironments of {}:\n", project.app));
+        for (name, environment) in &project.environments {
+            let hosts = match &environment.hosts {
+                config::Hosts::Embedded(n) => format!("{n} hosts inside rdeploy, on this machine"),
+                config::Hosts::Listed(hosts) => {
+                    hosts.iter().map(config::Host::name).collect::<Vec<_>>().join(", ")
+                }
+            };
+            text.push_str(&format!("  {name:<12} {hosts}\n"));
+        }
+    }
+    text.push_str(
+        "\nExit codes: 0 done · 2 usage or build · 3 checks or connection · 4 locked · 5 failed, all as before\n            6 failed, a person must act · 8 not confirmed · 130 interrupted, all as before",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+        environment::EnvironmentArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn no_environment_may_be_named_like_a_command() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(config::COMMANDS.contains(&name), "{name} is missing in config::COMMANDS");
+        }
+    }
+}

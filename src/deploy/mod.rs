@@ -1,1 +1,35 @@
-//! Placeholder for the map; see lib.rs.
+//! Owns the transaction across the fleet: every host prepared before any is switched, and every host
+//! put back when one fails. Knows no command line, no terminal and no SSH library: it drives anything
+//! that is a [`crate::host::Host`] and states what happened as events.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `hooks` | which hook runs where |
+//! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
+//! | `stage` | where a host stands, and the legal transitions |
+//! | `fleet` | doing something on all hosts at once; stopping |
+//! | `transaction` | the phases in their order, and the way back |
+//! | `outcome` | how it ended: sentence and exit code |
+
+mod fleet;
+pub mod hooks;
+mod outcome;
+mod plan;
+mod stage;
+mod transaction;
+
+pub use fleet::Fleet;
+pub use fleet::Member;
+pub use outcome::Outcome;
+pub use plan::Need;
+pub use plan::Problem;
+pub use plan::RollbackProblem;
+pub use plan::next_release;
+pub use plan::problems;
+pub use plan::rollback_release;
+pub use plan::skewed_clocks;
+pub use stage::Stage;
+pub use transaction::Job;
+pub use transaction::Report;
+pub use transaction::Stops;
+pub use transaction::Transaction;

@@ -1,1 +1,210 @@
-//! Placeholder for the map; see lib.rs.
+//! Owns what runs on a host and the typed calls around it: the agent (the `.sh` files of `sh/` and of
+//! `supervisor/`), what is sent to it, and what it answers. Knows no fleet, no terminal.
+//!
+//! `sh/guardian.sh` says how the two sides talk.
+
+mod agent;
+mod lines;
+mod probe;
+mod protocol;
+mod session;
+mod settings;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+pub use protocol::Facts;
+pub use protocol::ReleaseRecord;
+pub use protocol::Say;
+pub use session::Session;
+pub use settings::Attempt;
+pub use settings::HookScript;
+pub use settings::SessionSettings;
+pub use settings::Verb;
+
+use crate::artifact::Artifact;
+use crate::release::ReleaseId;
+
+/// What the guardian does to its host, one at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Verify what arrived and make it a release beside the live one.
+    Prepare,
+    /// After the `after_unpack` hooks: make everything the switch and its undoing need.
+    Ready,
+    /// Switch, restart, prove.
+    Activate,
+    /// Mark good; from here on nothing is undone.
+    Commit,
+    /// Save the supervisor's list, remove these releases, note the attempt.
+    Finish(Vec<ReleaseId>),
+    /// End the live release's app, and the supervisor's daemon with it where it is the sandbox's own.
+    Stop,
+}
+
+impl Action {
+    /// The action's name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Ready => "ready",
+            Self::Activate => "activate",
+            Self::Commit => "commit",
+            Self::Finish(_) => "finish",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// What came of asking for the lock.
+#[derive(Clone, Debug)]
+pub enum LockOutcome {
+    /// It is ours; this is how the host stands now.
+    Taken(Facts),
+    /// Somebody else has it: who, from where, since when, in one line.
+    Held(String),
+}
+
+/// Why a call to a host failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The connection or the guardian is gone; what it was doing may or may not have happened.
+    #[error("the connection was lost while it was {doing}")]
+    Lost {
+        /// What had been asked for: "preparing the release".
+        doing: &'static str,
+        /// What the guardian's shell wrote to standard error, if anything.
+        stderr: String,
+    },
+    /// The host did not answer in time.
+    #[error("no answer within {} s while it was {doing}", limit.as_secs())]
+    Silent {
+        /// What had been asked for.
+        doing: &'static str,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The host answered that it failed.
+    #[error("{reason}")]
+    Refused {
+        /// The first line of what the action wrote: a sentence.
+        reason: String,
+        /// All of what it wrote.
+        output: String,
+    },
+    /// A user's command failed.
+    #[error("{}", describe_command(command, *code, *timeout))]
+    Command {
+        /// The command.
+        command: String,
+        /// Its exit code; none when a signal or a lost connection ended it.
+        code: Option<u32>,
+        /// Set when it was ended for taking longer than this.
+        timeout: Option<Duration>,
+        /// All of its output.
+        output: String,
+    },
+    /// A channel could not be used.
+    #[error("{doing} failed: {source}")]
+    Channel {
+        /// What was tried.
+        doing: &'static str,
+        /// The first cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn describe_command(command: &str, code: Option<u32>, timeout: Option<Duration>) -> String {
+    match (timeout, code) {
+        (Some(limit), _) => {
+            format!("`{command}` was ended because it took longer than {} s", limit.as_secs())
+        }
+        (None, Some(code)) => format!("`{command}` exited with code {code}"),
+        (None, None) => format!("`{command}` was ended by a signal or a lost connection"),
+    }
+}
+
+impl HostError {
+    /// Everything the failing command wrote, where there is any.
+    pub fn output(&self) -> Option<&str> {
+        let output = match self {
+            Self::Refused { output, .. } | Self::Command { output, .. } => output,
+            Self::Lost { stderr, .. } => stderr,
+            Self::Silent { .. } | Self::Channel { .. } => "",
+        };
+        Some(output.trim_end()).filter(|text| !text.is_empty())
+    }
+
+    /// Whether the host may be in a state nobody here knows.
+    pub fn is_unconfirmed(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Silent { .. })
+    }
+}
+
+/// A host as the transaction sees it. `Session` is the real one; tests script theirs.
+///
+/// Every call may be dropped at any time: a guardian finishes or undoes by itself.
+pub trait Host: Send + Sync + 'static {
+    /// The name shown for it.
+    fn name(&self) -> &str;
+
+    /// Asks the read-only questions.
+    fn preflight(&self) -> impl Future<Output = Result<Facts, HostError>> + Send;
+
+    /// Takes the lock, or says who has it.
+    fn lock(&self) -> impl Future<Output = Result<LockOutcome, HostError>> + Send;
+
+    /// Names the release this attempt is about.
+    fn begin(&self, attempt: &Attempt) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Sends the artifact; `progress` gets the bytes sent so far.
+    fn upload(
+        &self,
+        artifact: &Artifact,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Has the guardian do something; `heard` gets what it says meanwhile.
+    fn act(
+        &self,
+        action: &Action,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Runs the user's hook with that number; `line` gets each line of output.
+    fn hook(
+        &self,
+        hook: &HookScript,
+        line: &(dyn Fn(&str) + Send + Sync),
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Waits for the guardian to answer a heartbeat.
+    fn heartbeat(&self, limit: Duration) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Puts the host back, whatever it is doing, and says whether that was proven.
+    fn revert(&self, heard: &(dyn Fn(Say) + Send + Sync))
+    -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Opens a connection to a port as the host itself would, for a probe the host has no tool for.
+    fn probe(
+        &self,
+        health: &crate::config::Health,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Frees the lock and ends the guardian.
+    fn leave(&self) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prepare => "preparing the release",
+            Self::Ready => "making the release ready",
+            Self::Activate => "switching to the release",
+            Self::Commit => "committing the release",
+            Self::Finish(_) => "cleaning up",
+            Self::Stop => "ending the app",
+        })
+    }
+}

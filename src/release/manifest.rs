@@ -58,6 +58,37 @@ pub enum EntryKind {
     },
 }
 
+/// The oldest modification time in an artifact: 2001-01-01 00:00:00 UTC.
+const MTIME_BASE: u64 = 978_307_200;
+/// File times spread over the years 2001 to 2019, so that they are always in the past.
+const MTIME_SPAN: u64 = 599_529_600;
+
+impl EntryKind {
+    /// The modification time it has in every artifact, in seconds since 1970.
+    ///
+    /// A file's comes from its digest: unchanged content keeps its time from release to release, and
+    /// changed content gets another one, so that web servers and caches that compare times are right
+    /// in both cases. Everything else has one fixed time.
+    pub fn mtime(&self) -> u64 {
+        match self {
+            Self::Directory | Self::Symlink { .. } => MTIME_BASE,
+            Self::File { digest: Digest(bytes), .. } => {
+                let number = bytes.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte));
+                MTIME_BASE + number % MTIME_SPAN
+            }
+        }
+    }
+
+    /// The permissions it has in every artifact and on every host; a link has none of its own.
+    pub fn mode(&self) -> u32 {
+        match self {
+            Self::File { executable: false, .. } => 0o644,
+            Self::Symlink { .. } => 0o777,
+            Self::Directory | Self::File { executable: true, .. } => 0o755,
+        }
+    }
+}
+
 /// One path of a release, relative, `/`-separated, without `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -187,6 +218,25 @@ mod tests {
         assert_eq!(Manifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
         assert_eq!(Manifest::from_bytes(&Manifest::default().to_bytes()).unwrap(), Manifest::default());
         assert_eq!((manifest.files(), manifest.bytes()), (2, 12));
+    }
+
+    #[test]
+    fn a_time_depends_on_content_alone_and_is_in_the_past() {
+        let file = |first: u8, executable| {
+            let mut digest = [0; 32];
+            digest[0] = first;
+            EntryKind::File { executable, size: 1, digest: Digest(digest) }.mtime()
+        };
+        assert_eq!(file(7, true), file(7, false));
+        assert_ne!(file(7, true), file(8, true));
+        let year = |seconds: u64| {
+            jiff::Timestamp::from_second(seconds.cast_signed()).unwrap().strftime("%Y").to_string()
+        };
+        for first in 0..=255 {
+            assert!(("2001".."2020").contains(&year(file(first, false)).as_str()));
+        }
+        assert_eq!(year(MTIME_BASE + MTIME_SPAN - 1), "2019");
+        assert_eq!(EntryKind::Directory.mtime(), MTIME_BASE);
     }
 
     #[test]

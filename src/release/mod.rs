@@ -4,6 +4,7 @@
 mod id;
 mod layout;
 mod manifest;
+pub mod retention;
 
 pub use id::InvalidReleaseId;
 pub use id::ReleaseId;

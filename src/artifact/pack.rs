@@ -1,0 +1,163 @@
+//! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Artifact;
+use super::cache::Cache;
+use super::cache::CacheError;
+use super::choose;
+use super::choose::ChooseError;
+use super::choose::Chosen;
+use super::choose::Found;
+use super::git;
+use super::problem::Problems;
+use super::problem::shown;
+use super::progress::Progress;
+use super::source;
+use super::source::HashError;
+use super::source::Stamp;
+use super::store;
+use super::store::StoreError;
+use crate::config::Build;
+use crate::event::EventKind;
+use crate::event::Events;
+use crate::release::Digest;
+use crate::release::Entry;
+use crate::release::EntryKind;
+use crate::release::Manifest;
+
+/// That many links are named in one note; the rest is counted.
+const NAMED: usize = 5;
+
+/// What to pack.
+#[derive(Clone, Debug)]
+pub struct PackRequest<'a> {
+    /// The project's root.
+    pub root: &'a Path,
+    /// What of it, and which files.
+    pub build: &'a Build,
+    /// The linked directories and files, which lie in `shared` on the hosts and are left out.
+    pub linked: Vec<String>,
+    /// Where the artifact is put.
+    pub cache: &'a Cache,
+    /// Ends the work early.
+    pub cancel: CancellationToken,
+}
+
+/// Why there is no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// No files could be chosen.
+    #[error(transparent)]
+    Choose(#[from] ChooseError),
+    /// It could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cache could not be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl PackError {
+    /// Whether the user asked for the end.
+    pub fn is_canceled(&self) -> bool {
+        matches!(self, Self::Choose(ChooseError::Canceled) | Self::Store(StoreError::Canceled))
+    }
+}
+
+/// Packs a project. Blocks; call it where blocking is allowed.
+pub fn pack(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackError> {
+    thread::scope(|scope| {
+        // git looks at the same tree meanwhile.
+        let facts = scope.spawn(|| git::facts(request.root, &request.cancel));
+        let mut artifact = make(request, events)?;
+        let facts = facts.join().unwrap_or_default();
+        (artifact.commit, artifact.branch) = (facts.commit, facts.branch);
+        super::announce(&artifact, events);
+        Ok(artifact)
+    })
+}
+
+fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackError> {
+    let PackRequest { root, build, linked, cache, cancel } = request;
+    // Before the walk, which leaves the cache out and must see where it is.
+    cache.prepare()?;
+    let chosen = choose::choose(&choose::Request { root, build, linked, cache: cache.dir(), cancel })?;
+    note(&chosen, events);
+    let manifest = hash(&chosen, events, cancel)?;
+    if let Some(stored) = cache.find(&manifest) {
+        return Ok(stored.into_artifact(manifest, true));
+    }
+    let progress = Progress::new(events);
+    let open = |entry: &Entry| source::open(&full_path(&chosen.source, &entry.path));
+    let stored = store::store(cache, &manifest, open, &progress, cancel)?;
+    Ok(stored.into_artifact(manifest, false))
+}
+
+fn note(chosen: &Chosen, events: &Events) {
+    for path in &chosen.linked {
+        let text = format!("{} is left out: on hosts it is linked from `shared`", shown(path));
+        events.emit(EventKind::Noted { host: None, text });
+    }
+    if !chosen.dangling.is_empty() {
+        let names: Vec<String> = chosen.dangling.iter().take(NAMED).map(|path| shown(path)).collect();
+        let more = match chosen.dangling.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!("links to something that is not packed: {}{more}", names.join(", "));
+        events.emit(EventKind::Noted { host: None, text });
+    }
+}
+
+/// Makes the manifest of what was chosen.
+fn hash(chosen: &Chosen, events: &Events, cancel: &CancellationToken) -> Result<Manifest, ChooseError> {
+    let files: Vec<(&[u8], Stamp)> = chosen
+        .entries
+        .iter()
+        .filter_map(|(path, found)| match found {
+            Found::File { stamp, .. } => Some((path.as_slice(), *stamp)),
+            Found::Directory | Found::Symlink { .. } => None,
+        })
+        .collect();
+    let paths: Vec<(PathBuf, Stamp)> =
+        files.iter().map(|(path, stamp)| (full_path(&chosen.source, path), *stamp)).collect();
+    let mut problems = Problems::default();
+    let mut digests = Vec::with_capacity(files.len());
+    let progress = Progress::new(events);
+    for ((path, _), result) in files.iter().zip(source::hash_all(&paths, &progress, cancel)) {
+        match result {
+            Ok(digest) => digests.push(digest),
+            Err(HashError::Canceled) => return Err(ChooseError::Canceled),
+            Err(error) => problems.push(path, error.to_string()),
+        }
+    }
+    let refused = |problems| ChooseError::Refused { source_dir: chosen.source.clone(), problems };
+    problems.into_result().map_err(refused)?;
+    Ok(manifest(chosen, digests))
+}
+
+fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {
+    let mut digests = digests.into_iter();
+    let entries = chosen.entries.iter().filter_map(|(path, found)| {
+        let kind = match found {
+            Found::Directory => EntryKind::Directory,
+            Found::Symlink { target } => EntryKind::Symlink { target: target.clone() },
+            Found::File { executable, stamp } => {
+                EntryKind::File { executable: *executable, size: stamp.size, digest: digests.next()? }
+            }
+        };
+        Some(Entry { path: path.clone(), kind })
+    });
+    Manifest { entries: entries.collect() }
+}
+
+fn full_path(source: &Path, path: &[u8]) -> PathBuf {
+    source.join(OsStr::from_bytes(path))
+}

@@ -1,0 +1,134 @@
+//! Owns reading the files to pack: opening them without following links or blocking, noticing that
+//! they change meanwhile, and hashing all of them with every core.
+
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use rustix::fs::OFlags;
+use sha2::Digest as _;
+use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use crate::release::Digest;
+
+/// More threads than this only wait for the disk.
+const MAX_THREADS: usize = 16;
+
+/// What of a file's metadata tells that it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    mtime: (i64, i64),
+    pub(super) size: u64,
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            mtime: (metadata.mtime(), metadata.mtime_nsec()),
+            size: metadata.len(),
+        }
+    }
+}
+
+/// Why a file was not hashed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HashError {
+    #[error("it changed while it was being read; is a build or a watcher still running?")]
+    Changed,
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("interrupted")]
+    Canceled,
+}
+
+/// Opens a file, not what a link put in its place points at, and never waits for a writer.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Returns how many threads to work with.
+pub(super) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
+
+/// Hashes all files, each compared with the stamp it had when it was found. The results come in the
+/// order of the files.
+pub(super) fn hash_all(
+    files: &[(PathBuf, Stamp)],
+    progress: &Progress<'_>,
+    cancel: &CancellationToken,
+) -> Vec<Result<Digest, HashError>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffer = vec![0; 128 * 1024];
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((path, stamp)) = files.get(index) else { return done };
+            done.push((index, hash(path, *stamp, &mut buffer, progress, cancel)));
+            progress.file_done();
+        }
+    };
+    let mut results: Vec<(usize, Result<Digest, HashError>)> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads().min(files.len())).map(|_| scope.spawn(work)).collect();
+        let mut results = work();
+        for other in others {
+            match other.join() {
+                Ok(done) => results.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn hash(
+    path: &Path,
+    stamp: Stamp,
+    buffer: &mut [u8],
+    progress: &Progress<'_>,
+    cancel: &CancellationToken,
+) -> Result<Digest, HashError> {
+    let mut file = open(path)?;
+    if Stamp::of(&file.metadata()?) != stamp {
+        return Err(HashError::Changed);
+    }
+    let mut hasher = Sha256::new();
+    let mut total = 0;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(HashError::Canceled);
+        }
+        let count = match file.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        total += count as u64;
+        progress.bytes_done(count as u64);
+    }
+    if total != stamp.size || Stamp::of(&file.metadata()?) != stamp {
+        return Err(HashError::Changed);
+    }
+    Ok(Digest(hasher.finalize().into()))
+}

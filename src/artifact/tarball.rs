@@ -1,0 +1,105 @@
+//! Owns the bytes of the tar: given a manifest and the contents of its files there is exactly one tar,
+//! and its sha256 names the release. Changing a byte here changes every digest, so [`FORMAT`] rises
+//! with it and a test pins one digest.
+
+use std::io;
+use std::io::Write;
+
+use tar::EntryType;
+use tar::Header;
+
+use crate::release::Entry;
+use crate::release::EntryKind;
+use crate::release::Manifest;
+
+/// The version of what this file writes.
+pub(super) const FORMAT: u32 = 1;
+
+const BLOCK: u64 = 512;
+/// The header has room for 100 bytes; the last is left for a NUL, which old readers want.
+const MAX_PLAIN: usize = 99;
+/// As GNU tar calls its entries that hold a long name.
+const LONG_NAME: &[u8] = b"././@LongLink";
+
+/// Writes the tar. `content` writes exactly the bytes of a file's content.
+///
+/// Long names use GNU's `L` and `K` entries: GNU tar, BusyBox tar and bsdtar read those, while BusyBox
+/// skips over PAX headers and would cut the names.
+pub(super) fn write<W: Write, E: From<io::Error>>(
+    manifest: &Manifest,
+    out: &mut W,
+    mut content: impl FnMut(&Entry, &mut W) -> Result<(), E>,
+) -> Result<(), E> {
+    for entry in &manifest.entries {
+        out.write_all(&header(entry))?;
+        if let EntryKind::File { size, .. } = entry.kind {
+            content(entry, out)?;
+            out.write_all(padding(size))?;
+        }
+    }
+    out.write_all(&[0; 2 * BLOCK as usize])?;
+    Ok(())
+}
+
+fn padding(size: u64) -> &'static [u8] {
+    const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+    let missing = size.next_multiple_of(BLOCK) - size;
+    ZEROS.get(..missing as usize).unwrap_or_default()
+}
+
+/// Returns everything that precedes the content of an entry.
+fn header(entry: &Entry) -> Vec<u8> {
+    let (kind, size, target) = match &entry.kind {
+        EntryKind::Directory => (EntryType::Directory, 0, &[][..]),
+        EntryKind::File { size, .. } => (EntryType::Regular, *size, &[][..]),
+        EntryKind::Symlink { target } => (EntryType::Symlink, 0, target.as_slice()),
+    };
+    let mut path = entry.path.clone();
+    if kind == EntryType::Directory {
+        path.push(b'/');
+    }
+    let mut out = Vec::with_capacity(BLOCK as usize);
+    if target.len() > MAX_PLAIN {
+        long_name(&mut out, EntryType::GNULongLink, target);
+    }
+    if path.len() > MAX_PLAIN {
+        long_name(&mut out, EntryType::GNULongName, &path);
+    }
+    let mut header = plain_header(kind, size, entry.kind.mode(), entry.kind.mtime());
+    let old = header.as_old_mut();
+    fill(&mut old.name, &path);
+    fill(&mut old.linkname, target);
+    header.set_cksum();
+    out.extend_from_slice(header.as_bytes());
+    out
+}
+
+fn plain_header(kind: EntryType, size: u64, mode: u32, mtime: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(mtime);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+fn long_name(out: &mut Vec<u8>, kind: EntryType, text: &[u8]) {
+    let size = text.len() as u64 + 1;
+    let mut header = plain_header(kind, size, 0o644, 0);
+    fill(&mut header.as_old_mut().name, LONG_NAME);
+    header.set_cksum();
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(text);
+    out.push(0);
+    out.extend_from_slice(padding(size));
+}
+
+/// Copies as much of a text as a field holds; a long one was written in full before.
+fn fill(field: &mut [u8], text: &[u8]) {
+    let count = text.len().min(MAX_PLAIN);
+    for (to, from) in field.iter_mut().zip(text.iter().take(count)) {
+        *to = *from;
+    }
+}

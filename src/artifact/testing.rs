@@ -1,0 +1,182 @@
+//! Owns what the tests of this folder share: a project in a temporary directory, and looking at an
+//! unpacked tree without the code under test.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Artifact;
+use super::Cache;
+use super::PackError;
+use super::PackRequest;
+use crate::config::Build;
+use crate::event::Event;
+use crate::event::EventKind;
+use crate::event::Events;
+
+/// A project and a cache of its own.
+pub(super) struct Project {
+    dir: tempfile::TempDir,
+    pub(super) build: Build,
+    pub(super) linked: Vec<String>,
+}
+
+impl Project {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("app")).unwrap();
+        Self { dir, build: Build { source: ".".into(), ..Build::default() }, linked: Vec::new() }
+    }
+
+    pub(super) fn root(&self) -> PathBuf {
+        self.dir.path().join("app")
+    }
+
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path)
+    }
+
+    /// A path beside the project.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Writes a file and the directories above it.
+    pub(super) fn file(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    pub(super) fn executable(&self, path: &str, content: &str) -> &Self {
+        self.file(path, content).mode(path, 0o755)
+    }
+
+    pub(super) fn mode(&self, path: &str, mode: u32) -> &Self {
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    pub(super) fn link(&self, path: &str, target: &str) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        self
+    }
+
+    pub(super) fn directory(&self, path: &str) -> &Self {
+        fs::create_dir_all(self.path(path)).unwrap();
+        self
+    }
+
+    pub(super) fn cache(&self) -> Cache {
+        Cache::at(self.beside("cache"))
+    }
+
+    pub(super) fn pack(&self) -> Result<Artifact, PackError> {
+        self.pack_into(&self.cache(), &Events::ignored())
+    }
+
+    pub(super) fn pack_into(&self, cache: &Cache, events: &Events) -> Result<Artifact, PackError> {
+        let cancel = CancellationToken::new();
+        let (root, linked) = (self.root(), self.linked.clone());
+        super::pack(&PackRequest { root: &root, build: &self.build, linked, cache, cancel }, events)
+    }
+
+    /// Packs, and returns the paths in the artifact.
+    pub(super) fn packed(&self) -> Vec<String> {
+        paths(&self.pack().unwrap())
+    }
+}
+
+/// The paths of an artifact; directories end with a slash.
+pub(super) fn paths(artifact: &Artifact) -> Vec<String> {
+    let path = |entry: &crate::release::Entry| {
+        let slash = if entry.kind == crate::release::EntryKind::Directory { "/" } else { "" };
+        String::from_utf8_lossy(&entry.path).into_owned() + slash
+    };
+    artifact.manifest.entries.iter().map(path).collect()
+}
+
+/// Runs something that states events, and returns the result and all of them.
+pub(super) fn with_events<T>(run: impl FnOnce(&Events) -> T) -> (T, Vec<EventKind>) {
+    let (events, mut receiver) = Events::channel();
+    let result = run(&events);
+    drop(events);
+    let mut stated = Vec::new();
+    while let Ok(Event { kind, .. }) = receiver.try_recv() {
+        stated.push(kind);
+    }
+    (result, stated)
+}
+
+/// The texts of all notes.
+pub(super) fn notes(stated: &[EventKind]) -> Vec<String> {
+    let note = |kind: &EventKind| match kind {
+        EventKind::Noted { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    stated.iter().filter_map(note).collect()
+}
+
+/// One line for each path below `dir`, as the file system has it: what, mode, time, size, content.
+pub(super) fn listing(dir: &Path) -> Vec<String> {
+    fn walk(top: &Path, dir: &Path, lines: &mut Vec<(Vec<u8>, String)>) {
+        for child in fs::read_dir(dir).unwrap() {
+            let child = child.unwrap();
+            let (path, metadata) = (child.path(), child.metadata().unwrap());
+            let name = path.strip_prefix(top).unwrap();
+            let shown = name.to_string_lossy();
+            let mode = metadata.permissions().mode() & 0o7777;
+            let line = if metadata.is_dir() {
+                walk(top, &path, lines);
+                format!("d {mode:o} {shown}")
+            } else if metadata.is_symlink() {
+                format!("l {shown} -> {}", fs::read_link(&path).unwrap().to_string_lossy())
+            } else {
+                let sum = Command::new("sha256sum").stdin(fs::File::open(&path).unwrap()).output().unwrap();
+                let sum = String::from_utf8(sum.stdout).unwrap();
+                let mtime = std::os::unix::fs::MetadataExt::mtime(&metadata);
+                format!("f {mode:o} {mtime} {} {} {shown}", metadata.len(), sum.split(' ').next().unwrap())
+            };
+            lines.push((name.as_os_str().as_bytes().to_vec(), line));
+        }
+    }
+    let mut lines = Vec::new();
+    walk(dir, dir, &mut lines);
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// The same lines made from a manifest.
+pub(super) fn expected_listing(artifact: &Artifact) -> Vec<String> {
+    use crate::release::EntryKind;
+    let line = |entry: &crate::release::Entry| {
+        let (shown, mode) = (String::from_utf8_lossy(&entry.path), entry.kind.mode());
+        match &entry.kind {
+            EntryKind::Directory => format!("d {mode:o} {shown}"),
+            EntryKind::Symlink { target } => format!("l {shown} -> {}", String::from_utf8_lossy(target)),
+            EntryKind::File { size, digest, .. } => {
+                format!("f {mode:o} {} {size} {digest} {shown}", entry.kind.mtime())
+            }
+        }
+    };
+    artifact.manifest.entries.iter().map(line).collect()
+}
+
+/// Whether a program is installed; names the test's loss if not.
+#[expect(clippy::print_stderr, reason = "a skipped check is named")]
+pub(super) fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}

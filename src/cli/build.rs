@@ -1,0 +1,66 @@
+//! `rdeploy build`: makes the artifact and nothing else.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::Fatal;
+use super::Global;
+use super::launch;
+use super::release_source;
+use super::release_source::NoArtifact;
+use crate::artifact;
+use crate::config;
+use crate::config::Environment;
+use crate::deploy::Outcome;
+use crate::report;
+
+/// Arguments of `rdeploy build`.
+#[derive(Args, Debug)]
+pub(super) struct BuildArgs {
+    /// Environment whose local hooks and linked paths apply (default: the only one, or the first by name)
+    #[arg(long, value_name = "ENVIRONMENT")]
+    env: Option<String>,
+    /// Also copy the artifact to this file, for `--artifact` later
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
+    let project = launch::project(global)?;
+    let environment = choose(&project, args.env.as_deref())?;
+    let screen = launch::Screen::open(global.verbose, &environment.name)?;
+    let cancel = CancellationToken::new();
+    launch::cancel_on_signal(&cancel);
+    let made = release_source::build(environment, &project.root, &screen.events, &cancel).await;
+    let made = made.inspect_err(|error| release_source::state(error, &screen.events));
+    screen.close().await;
+    let artifact = match made {
+        Ok(artifact) => artifact,
+        Err(NoArtifact::Cancelled) => return Ok(Outcome::Interrupted.code()),
+        Err(NoArtifact::Failed { .. }) => return Ok(Outcome::Usage.code()),
+    };
+    let path = match args.output {
+        None => artifact.path,
+        Some(to) => {
+            artifact::save(&artifact, &to).map_err(Fatal::usage)?;
+            to
+        }
+    };
+    report::result(&path.display().to_string()).map_err(Fatal::unexpected)?;
+    Ok(Outcome::Done.code())
+}
+
+fn choose<'a>(project: &'a config::Project, name: Option<&str>) -> Result<&'a Environment, Fatal> {
+    match name {
+        Some(name) => {
+            project.environment(name).map_err(|unknown| Fatal::usage(&unknown).hint(unknown.hint()))
+        }
+        None => project
+            .environments
+            .values()
+            .next()
+            .ok_or_else(|| Fatal::usage("deploy.toml has no environment").hint("add one: [env.stage]")),
+    }
+}

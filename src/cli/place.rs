@@ -1,0 +1,194 @@
+//! Owns where an environment's hosts are: real ones as targets to connect to, embedded ones started
+//! here and mapped into their sandbox.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::identity;
+use super::launch;
+use crate::config;
+use crate::config::Environment;
+use crate::config::Health;
+use crate::config::Hosts;
+use crate::config::Probe;
+use crate::embedded::EmbeddedHost;
+use crate::embedded::Sandbox;
+use crate::host::Action;
+use crate::host::Host as _;
+use crate::host::HostError;
+use crate::host::LockOutcome;
+use crate::host::Session;
+use crate::host::Verb;
+use crate::ssh;
+use crate::ssh::AskNobody;
+use crate::ssh::Target;
+
+/// One host, and the environment as it is there.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// How to reach it.
+    pub(super) target: Target,
+    /// Its roles.
+    pub(super) host: config::Host,
+    /// The environment, with `deploy_to` and the health check as they are on this host.
+    pub(super) environment: Environment,
+    /// Variables only this host has.
+    pub(super) vars: BTreeMap<String, String>,
+}
+
+/// The hosts of an environment. Dropping it ends embedded hosts, not what runs on them.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) all: Vec<Place>,
+    pub(super) settings: ssh::Settings,
+    embedded: Vec<EmbeddedHost>,
+}
+
+impl Places {
+    /// Finds the hosts, starting them where they are embedded.
+    pub(super) async fn open(environment: &Environment, root: &Path) -> std::io::Result<Self> {
+        match &environment.hosts {
+            Hosts::Listed(hosts) => Ok(Self::listed(environment, hosts)),
+            Hosts::Embedded(number) => Self::embedded(environment, *number, root).await,
+        }
+    }
+
+    fn listed(environment: &Environment, hosts: &[config::Host]) -> Self {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let local_user = identity::local_user(&var);
+        let place = |host: &config::Host| Place {
+            target: Target {
+                name: host.name(),
+                user: host.user.clone().unwrap_or_else(|| local_user.clone()),
+                address: host.address.clone(),
+                port: host.port,
+            },
+            host: host.clone(),
+            environment: expanded(environment, &BTreeMap::new()),
+            vars: BTreeMap::new(),
+        };
+        Self {
+            all: hosts.iter().map(place).collect(),
+            settings: (&environment.ssh).into(),
+            embedded: Vec::new(),
+        }
+    }
+
+    async fn embedded(environment: &Environment, number: u8, root: &Path) -> std::io::Result<Self> {
+        let sandbox = Sandbox::for_project(root)?;
+        let login = sandbox.login_key()?;
+        let mut places = Vec::new();
+        let mut running = Vec::new();
+        let mut known = String::new();
+        for n in 1..=number {
+            let directory = sandbox.host(n)?;
+            let server = EmbeddedHost::start(directory.options(&login)?).await?;
+            known.push_str(&server.host_key_line());
+            let address = server.address();
+            let vars = BTreeMap::from([("PORT".to_owned(), directory.port()?.to_string())]);
+            let mut own = expanded(environment, &vars);
+            own.deploy_to = directory.deploy_to(&environment.deploy_to);
+            places.push(Place {
+                target: Target {
+                    name: directory.name(),
+                    user: "rdeploy".to_owned(),
+                    address: address.ip().to_string(),
+                    port: address.port(),
+                },
+                host: config::Host {
+                    user: None,
+                    address: address.ip().to_string(),
+                    port: address.port(),
+                    roles: None,
+                },
+                environment: own,
+                vars,
+            });
+            running.push(server);
+        }
+        std::fs::write(sandbox.known_hosts_file(), known)?;
+        let settings = ssh::Settings {
+            identity: vec![sandbox.login_key_file()],
+            known_hosts: vec![sandbox.known_hosts_file()],
+            connect_timeout: environment.ssh.connect_timeout,
+            agent: false,
+        };
+        Ok(Self { all: places, settings, embedded: running })
+    }
+
+    /// Ends embedded hosts; what they started goes on.
+    pub(super) async fn close(self) {
+        for host in self.embedded {
+            host.stop().await;
+        }
+    }
+}
+
+/// Returns the environment with `$NAME` in the health check's address replaced by what the host and
+/// `vars` say: an embedded host's port is known only now.
+fn expanded(environment: &Environment, host_vars: &BTreeMap<String, String>) -> Environment {
+    let mut environment = environment.clone();
+    let expand = |text: &str| {
+        let mut text = text.to_owned();
+        for (name, value) in host_vars.iter().chain(&environment.vars) {
+            text = text.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
+        }
+        text
+    };
+    let probe = environment.health.as_ref().map(|health| match &health.probe {
+        Probe::Http(url) => Probe::Http(expand(url)),
+        other => other.clone(),
+    });
+    environment.health = environment.health.zip(probe).map(|(health, probe)| Health { probe, ..health });
+    environment
+}
+
+/// Ends what runs on the embedded hosts of an environment. Returns what to tell.
+pub(super) async fn stop(environment: &Environment, root: &Path) -> Result<String, String> {
+    let places = Places::open(environment, root).await.map_err(|error| error.to_string())?;
+    let mut ended = Vec::new();
+    for place in &places.all {
+        let session = launch::settings(place, 0, Verb::Stop, Vec::new(), &identity::Identity::from_env())
+            .map_err(|error| error.to_string())?;
+        let ask: Arc<dyn ssh::Ask> = Arc::new(AskNobody);
+        let connection = ssh::connect(&place.target, &places.settings, &ask)
+            .await
+            .map_err(|error| error.to_string())?;
+        let say = |error: HostError| format!("{}: {error}", place.target.name);
+        let session = Session::start(connection, session).await.map_err(say)?;
+        match session.lock().await.map_err(say)? {
+            LockOutcome::Held(owner) => return Err(format!("{} is locked: {owner}", place.target.name)),
+            LockOutcome::Taken(facts) if facts.current.is_some() => {
+                session.act(&Action::Stop, &|_| ()).await.map_err(say)?;
+                ended.push(place.target.name.clone());
+            }
+            LockOutcome::Taken(_) => {}
+        }
+        session.leave().await.map_err(say)?;
+    }
+    places.close().await;
+    Ok(if ended.is_empty() {
+        format!("nothing is deployed to {}", environment.name)
+    } else {
+        format!("ended {} on {}", environment.app, ended.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_check_of_an_embedded_host_asks_its_own_port() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deploy.toml");
+        let text = "app = 'a'\ndeploy_to = '/srv/a'\n[health]\nhttp = 'http://127.0.0.1:${PORT}/x'\n[env.dev]\nembedded = 1\n";
+        std::fs::write(&file, text).unwrap();
+        let project = config::load(Some(&file), dir.path()).unwrap();
+        let environment = project.environment("dev").unwrap();
+        let vars = BTreeMap::from([("PORT".to_owned(), "4711".to_owned())]);
+        let health = expanded(environment, &vars).health.unwrap();
+        assert_eq!(health.probe, Probe::Http("http://127.0.0.1:4711/x".to_owned()));
+    }
+}

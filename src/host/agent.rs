@@ -1,0 +1,70 @@
+//! Owns the text of the program that runs on a host, and the command that starts it.
+
+use std::sync::LazyLock;
+
+use crate::shell::Command;
+use crate::supervisor;
+
+const FILES: &[&str] = &[
+    include_str!("sh/lib.sh"),
+    include_str!("sh/preflight.sh"),
+    include_str!("sh/lock.sh"),
+    include_str!("sh/prepare.sh"),
+    include_str!("sh/switch.sh"),
+    include_str!("sh/finish.sh"),
+    include_str!("sh/guardian.sh"),
+];
+
+const MAIN: &str = include_str!("sh/main.sh");
+
+/// The whole agent. Comment lines and blank lines stay at home: they would be a third of the bytes.
+pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {
+    let files = FILES.iter().chain(supervisor::SCRIPTS).chain([&MAIN]);
+    let lines = files.flat_map(|file| file.lines());
+    let mut text = String::new();
+    for line in lines.filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty()) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+});
+
+/// Returns the command that reads the agent from standard input and runs it as a guardian.
+///
+/// `dd` with blocks of one byte takes no byte more than it is told, which `head -c` of BusyBox does.
+pub(super) fn boot() -> Command {
+    Command::sh(
+        "IFS= read -r n && AGENT_TEXT=$(dd bs=1 count=\"$n\" 2>/dev/null) && eval \"$AGENT_TEXT\"",
+        [],
+    )
+}
+
+/// Returns the command that runs part of the agent beside the guardian, on a channel of its own.
+pub(super) fn beside(run: &str, part: &str, args: &[&str]) -> Command {
+    let command = Command::new("exec").arg("sh").arg(format!("{run}/agent.sh")).arg(part).arg(run);
+    args.iter().fold(command, |command, arg| command.arg(*arg))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_one_program_that_every_shell_at_hand_can_parse() {
+        for shell in ["dash", "bash", "busybox sh"] {
+            let mut words = shell.split(' ');
+            let mut command = std::process::Command::new(words.next().unwrap());
+            let Ok(output) = command.args(words).arg("-n").arg("-c").arg(AGENT.as_str()).output() else {
+                continue;
+            };
+            assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+
+    #[test]
+    fn no_here_document_holds_a_line_that_stripping_comments_would_take() {
+        for file in FILES.iter().chain(supervisor::SCRIPTS).chain([&MAIN]) {
+            assert!(!file.contains("<<"), "here-documents do not survive stripping");
+        }
+    }
+}

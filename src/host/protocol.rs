@@ -1,0 +1,212 @@
+//! Owns the guardian's lines: what it says and answers, as values.
+
+use std::collections::BTreeMap;
+
+use crate::release::ReleaseId;
+
+/// One line from the guardian.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It runs and speaks this version.
+    Hello(u32),
+    /// A fact, at any time.
+    Say(Say),
+    /// The intent with this number was done.
+    Ok(u64),
+    /// The intent with this number failed.
+    Failed(u64, u32),
+    /// Not of the protocol: a chatty login script.
+    Noise,
+}
+
+impl Line {
+    pub(super) fn parse(line: &str) -> Self {
+        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match head {
+            "rdeploy-guardian" => rest.parse().map_or(Self::Noise, Self::Hello),
+            "say" => {
+                let (key, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                Self::Say(Say::parse(key, text))
+            }
+            "ok" => rest.parse().map_or(Self::Noise, Self::Ok),
+            "failed" => match rest.split_once(' ').map(|(seq, code)| (seq.parse(), code.parse())) {
+                Some((Ok(seq), Ok(code))) => Self::Failed(seq, code),
+                _ => Self::Noise,
+            },
+            _ => Self::Noise,
+        }
+    }
+}
+
+/// A fact a host states while it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// Something that must be mended before a deploy.
+    Problem(String),
+    /// A name and a value, for the plan.
+    Fact(String, String),
+    /// Worth knowing.
+    Note(String),
+    /// Should be looked at.
+    Warning(String),
+    /// The action entered this phase ("verifying").
+    Phase(String),
+    /// `current` points at this release.
+    Switched(String),
+    /// `current` is back at this release.
+    RevertedLink(String),
+    /// The app was proven, or could not be: "proven" or "unprovable", and how.
+    Proof(String, String),
+    /// The host has no tool for the health check; the client is to ask.
+    ProbeNeeded,
+    /// The lock's owner.
+    Held(String),
+    /// Why something failed.
+    Reason(String),
+    /// A key this build does not know.
+    Other(String, String),
+}
+
+impl Say {
+    fn parse(key: &str, text: &str) -> Self {
+        let own = text.to_owned();
+        let pair = || {
+            let (a, b) = text.split_once(' ').unwrap_or((text, ""));
+            (a.to_owned(), b.to_owned())
+        };
+        match key {
+            "problem" => Self::Problem(own),
+            "fact" => {
+                let (name, value) = pair();
+                Self::Fact(name, value)
+            }
+            "note" => Self::Note(own),
+            "warning" => Self::Warning(own),
+            "phase" => Self::Phase(own),
+            "switched" => Self::Switched(own),
+            "reverted_link" => Self::RevertedLink(own),
+            "proof" => {
+                let (level, detail) = pair();
+                Self::Proof(level, detail)
+            }
+            "probe-needed" => Self::ProbeNeeded,
+            "held" => Self::Held(own),
+            "reason" => Self::Reason(own),
+            _ => Self::Other(key.to_owned(), own),
+        }
+    }
+}
+
+/// A release found on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseRecord {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Its state: preparing, good, failed, bad, adopted; `foreign` when another tool made it.
+    pub state: String,
+    /// The artifact's digest, where known.
+    pub digest: Option<String>,
+    /// What was live before it.
+    pub previous: Option<ReleaseId>,
+}
+
+/// How a host stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What must be mended first.
+    pub problems: Vec<String>,
+    /// Where `current` points, as the link's text.
+    pub current: Option<String>,
+    /// The releases there, by id.
+    pub releases: Vec<ReleaseRecord>,
+    /// Other facts by name.
+    pub values: BTreeMap<String, String>,
+    /// Notes for a person.
+    pub notes: Vec<String>,
+}
+
+impl Facts {
+    /// Takes in one thing said.
+    pub fn take(&mut self, say: Say) {
+        match say {
+            Say::Problem(text) => self.problems.push(text),
+            Say::Note(text) | Say::Warning(text) => self.notes.push(text),
+            Say::Fact(name, value) if name == "current" => self.current = Some(value),
+            Say::Fact(name, value) if name == "release" => {
+                let mut words = value.split(' ');
+                let id = words.next().and_then(|word| word.parse().ok());
+                let known = |word: Option<&str>| word.filter(|w| *w != "-").map(str::to_owned);
+                let state = known(words.next()).unwrap_or_default();
+                let digest = known(words.next());
+                let previous = words.next().and_then(|word| word.parse().ok());
+                if let Some(id) = id {
+                    self.releases.push(ReleaseRecord { id, state, digest, previous });
+                }
+            }
+            Say::Fact(name, value) => {
+                self.values.insert(name, value);
+            }
+            _ => {}
+        }
+    }
+
+    /// The live release's id, where `current` points at one.
+    pub fn live(&self) -> Option<ReleaseId> {
+        self.current.as_deref()?.rsplit('/').next()?.parse().ok()
+    }
+
+    /// The name of what is live, for people: the last part of the link's text.
+    pub fn live_name(&self) -> Option<String> {
+        self.current.as_deref()?.rsplit('/').next().map(str::to_owned)
+    }
+
+    /// The newest id found on the host.
+    pub fn newest(&self) -> Option<ReleaseId> {
+        self.releases.iter().map(|release| release.id).max()
+    }
+
+    /// A number a fact begins with.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.values.get(name)?.split(' ').next()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_guardian_are_read_and_noise_is_told_apart() {
+        assert_eq!(Line::parse("rdeploy-guardian 1"), Line::Hello(1));
+        assert_eq!(Line::parse("ok 12"), Line::Ok(12));
+        assert_eq!(Line::parse("failed 3 97"), Line::Failed(3, 97));
+        assert_eq!(
+            Line::parse("say proof proven 2 processes"),
+            Line::Say(Say::Proof("proven".into(), "2 processes".into()))
+        );
+        assert_eq!(Line::parse("say probe-needed "), Line::Say(Say::ProbeNeeded));
+        for noise in ["", "Welcome to Debian", "ok then", "failed", "rdeploy-guardian x"] {
+            assert_eq!(Line::parse(noise), Line::Noise, "{noise}");
+        }
+    }
+
+    #[test]
+    fn facts_tell_what_is_live_and_which_releases_there_are() {
+        let mut facts = Facts::default();
+        for line in [
+            "say fact current /srv/a/releases/20260101000001",
+            "say fact release 20260101000000 good aa -",
+            "say fact release 20260101000001 good bb 20260101000000",
+            "say fact release lost+found foreign - -",
+            "say fact space_kb 1024 /srv",
+        ] {
+            let Line::Say(say) = Line::parse(line) else { panic!("{line}") };
+            facts.take(say);
+        }
+        assert_eq!(facts.live().unwrap().to_string(), "20260101000001");
+        assert_eq!(facts.newest(), facts.live());
+        assert_eq!(facts.releases.len(), 2);
+        assert_eq!(facts.releases[1].previous, Some(facts.releases[0].id));
+        assert_eq!(facts.number("space_kb"), Some(1024));
+    }
+}

@@ -1,0 +1,200 @@
+//! Owns what the client gives a guardian: the variables, the recipe and the hooks, as one small tar
+//! that travels on standard input, since part of it is secret.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config;
+use crate::release::ReleaseId;
+use crate::shell;
+use crate::supervisor;
+use crate::supervisor::RecipeFile;
+
+/// What an attempt does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Makes a new release live.
+    Deploy,
+    /// Makes an earlier release live again.
+    Rollback,
+    /// Ends the app of an embedded host.
+    Stop,
+}
+
+impl Verb {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// A user's hook as a host gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookScript {
+    /// Its number on this host; hooks are addressed by it.
+    pub number: usize,
+    /// The point it belongs to: `before_switch`.
+    pub point: &'static str,
+    /// The hook.
+    pub hook: config::Hook,
+}
+
+/// Everything one host's guardian needs to know.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// The environment, with `deploy_to` as it is on this host.
+    pub environment: config::Environment,
+    /// The name shown for the host, also given to hooks.
+    pub host: String,
+    /// Its roles; none means all.
+    pub roles: Option<Vec<String>>,
+    /// Its place among the hosts, from 0.
+    pub ordinal: usize,
+    /// What is done.
+    pub verb: Verb,
+    /// Names this attempt; unguessable.
+    pub token: String,
+    /// Who acts: `user@machine`.
+    pub owner: String,
+    /// From where: the machine's name or CI system.
+    pub from: String,
+    /// The CI job's address, or empty.
+    pub ci_url: String,
+    /// Extra variables for the app and hooks on this host (an embedded host's `PORT`).
+    pub host_vars: BTreeMap<String, String>,
+    /// The hooks of this host.
+    pub hooks: Vec<HookScript>,
+}
+
+/// What is being made live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The release.
+    pub release: String,
+    /// What `current` points at now, as the link's text; empty when there is none.
+    pub previous: String,
+    /// The artifact's digest.
+    pub digest: String,
+    /// Its git commit, or empty.
+    pub commit: String,
+    /// Its git branch, or empty.
+    pub branch: String,
+}
+
+impl Attempt {
+    /// An attempt at making `release` live on a host whose `current` holds `previous`.
+    pub fn new(release: ReleaseId, previous: Option<&str>) -> Self {
+        Self {
+            release: release.to_string(),
+            previous: previous.unwrap_or_default().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The shell assignments, on one line.
+    pub(super) fn line(&self) -> String {
+        assignments([
+            ("RELEASE_ID", self.release.as_str()),
+            ("PREVIOUS", &self.previous),
+            ("DIGEST", &self.digest),
+            ("COMMIT", &self.commit),
+            ("BRANCH", &self.branch),
+        ])
+        .replace('\n', " ")
+    }
+}
+
+fn assignments<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    pairs.into_iter().map(|(name, value)| format!("{name}={}\n", shell::quote(value))).collect()
+}
+
+fn exports<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    pairs.into_iter().map(|(name, value)| format!("export {name}={}\n", shell::quote(value))).collect()
+}
+
+impl SessionSettings {
+    /// The directory of this attempt on the host.
+    pub(super) fn run(&self) -> String {
+        format!("{}/.rdeploy/run/{}", self.root(), self.token)
+    }
+
+    fn root(&self) -> &str {
+        self.environment.deploy_to.trim_end_matches('/')
+    }
+
+    /// How long the switch, the restart and the proof may take together.
+    pub(super) fn activate_limit(&self) -> Duration {
+        let health = self.environment.health.as_ref().map_or(Duration::ZERO, |health| health.timeout);
+        Duration::from_secs(180) + self.environment.settle + health * 2
+    }
+
+    /// Returns the tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
+    pub(super) fn tar(&self) -> std::io::Result<Vec<u8>> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, contents: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(contents.len() as u64);
+            header.set_mode(0o600);
+            tar.append_data(&mut header, name, contents)
+        };
+        add("settings", self.variables().as_bytes())?;
+        add("linked_dirs", lines(&self.environment.linked_dirs).as_bytes())?;
+        add("linked_files", lines(&self.environment.linked_files).as_bytes())?;
+        for RecipeFile { name, contents, .. } in supervisor::recipe_files(&self.environment, &self.host_vars) {
+            add(&format!("recipe/{name}"), &contents)?;
+        }
+        add("hooks/env.sh", self.hook_variables().as_bytes())?;
+        for HookScript { number, hook, .. } in &self.hooks {
+            add(&format!("hooks/{number}/run"), format!("{}\n", hook.run).as_bytes())?;
+            add(&format!("hooks/{number}/dir"), hook.dir.as_deref().unwrap_or_default().as_bytes())?;
+            if let Some(undo) = &hook.undo {
+                add(&format!("hooks/{number}/undo"), format!("{undo}\n").as_bytes())?;
+            }
+        }
+        tar.into_inner()
+    }
+
+    fn variables(&self) -> String {
+        let lease = self.environment.lease.as_secs().max(1).to_string();
+        let limit = self.activate_limit().as_secs().to_string();
+        let ordinal = self.ordinal.to_string();
+        assignments([
+            ("ROOT", self.root()),
+            ("APP", &self.environment.app),
+            ("ENV", &self.environment.name),
+            ("HOST", &self.host),
+            ("TOKEN", &self.token),
+            ("OWNER", &self.owner),
+            ("FROM", &self.from),
+            ("CI_URL", &self.ci_url),
+            ("VERB", self.verb.name()),
+            ("LEASE", &lease),
+            ("ORDINAL", &ordinal),
+            ("ACTIVATE_LIMIT", &limit),
+        ])
+    }
+
+    fn hook_variables(&self) -> String {
+        let roles = self.roles.as_ref().map_or_else(|| "*".to_owned(), |roles| roles.join(","));
+        let vars = self.environment.vars.iter().chain(&self.host_vars);
+        let own = [
+            ("RDEPLOY_ENV", self.environment.name.as_str()),
+            ("RDEPLOY_HOST", &self.host),
+            ("RDEPLOY_ROLES", &roles),
+        ];
+        let mut text = exports(vars.map(|(name, value)| (name.as_str(), value.as_str())).chain(own));
+        if !self.environment.path.is_empty() {
+            let path = shell::quote(&self.environment.path.join(":"));
+            text.push_str(&format!("export PATH={path}:\"$PATH\"\n"));
+        }
+        text
+    }
+}
+
+fn lines(items: &[String]) -> String {
+    items.iter().map(|item| format!("{item}\n")).collect()
+}

@@ -1,0 +1,53 @@
+# shellcheck shell=sh
+# Owns the end that went well: the commit, and after it what may fail without harm.
+
+# work_commit: one journal record decides; everything before it can be done again.
+work_commit() {
+    if [ "$VERB" = deploy ]; then
+        printf '%s\n' "${PREVIOUS##*/}" >"$PRIVATE/releases/$RELEASE_ID/previous" || return
+    fi
+    set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
+    durable "$ROOT"
+    journal committed || fail "could not write the journal"
+    if [ "$VERB" = rollback ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ]; then
+        set_state "${PREVIOUS##*/}" bad
+    fi
+    return 0
+}
+
+# work_finish ID...: save, prune, note. Problems are told, never fatal.
+work_finish() {
+    (app_env && app_find_path && app_commit) >"$RUN/out/commit" 2>&1 ||
+        say warning "the supervisor's process list could not be saved: $(head -n 1 "$RUN/out/commit")"
+    for finish_id; do
+        remove_release "$finish_id"
+    done
+    umask 022
+    if [ "$VERB" = rollback ]; then
+        printf '%s rolled back to release %s\n' "$OWNER" "$RELEASE_ID" >>"$ROOT/revisions.log" 2>/dev/null
+    else
+        printf 'Branch %s (at %s) deployed as release %s by %s\n' "${BRANCH:-none}" "${COMMIT:-none}" \
+            "$RELEASE_ID" "$OWNER" >>"$ROOT/revisions.log" 2>/dev/null
+    fi
+    umask 077
+    history 'done'
+    return 0
+}
+
+# work_stop: ends the live release's app; only for hosts inside rdeploy, which have a supervisor of their own.
+work_stop() {
+    use_release "$(basename "$(readlink "$ROOT/current")")"
+    [ -f "$RECIPE/kind" ] || return 0
+    app_env && app_find_path && app_stop && app_stop_supervisor
+}
+
+# history OUTCOME: one line an attempt, for people. Best effort.
+history() {
+    [ -d "$PRIVATE" ] || return 0
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s"}\n' \
+        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "${PREVIOUS##*/}" "$1" "${DIGEST:-}" \
+        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" \
+        >>"$PRIVATE/history.ndjson" 2>/dev/null
+}
+
+json() { printf %s "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }

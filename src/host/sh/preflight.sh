@@ -1,0 +1,112 @@
+# shellcheck shell=sh
+# Owns the read-only questions asked before anything changes. States every problem, not only the first.
+
+problem() { say problem "$1"; }
+
+# nearest existing directory at or above PATH
+standing() {
+    standing_at=$1
+    while [ ! -d "$standing_at" ]; do
+        standing_at=$(dirname "$standing_at")
+    done
+    printf %s "$standing_at"
+}
+
+check_tools() {
+    check_missing=
+    for check_tool in tar gzip sha256sum setsid mkfifo sed awk grep sort find mv ln readlink dd df head tail tr wc id date cmp; do
+        have "$check_tool" || check_missing="$check_missing $check_tool"
+    done
+    [ -z "$check_missing" ] || problem "these programs are missing on the host:$check_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
+    [ -r /proc/self/stat ] || problem "/proc is not mounted; rdeploy needs a Linux host with /proc"
+}
+
+check_root() {
+    check_cure="run on the host: sudo install -d -o $(id -un) -g $(id -gn) $(quote "$ROOT")"
+    if [ ! -e "$ROOT" ]; then
+        check_up=$(standing "$(dirname "$ROOT")")
+        if [ -w "$check_up" ] && [ -x "$check_up" ]; then
+            say fact "root absent"
+        else
+            problem "$ROOT does not exist and $(id -un) may not create it in $check_up; $check_cure"
+        fi
+        return
+    fi
+    say fact "root present"
+    if [ ! -d "$ROOT" ]; then
+        problem "$ROOT is not a directory"
+        return
+    fi
+    for check_dir in "$ROOT" "$ROOT/releases" "$ROOT/shared" "$ROOT/.rdeploy"; do
+        [ ! -e "$check_dir" ] || [ -w "$check_dir" ] ||
+            problem "$(id -un) may not write to $check_dir; run on the host: sudo chown -R $(id -un):$(id -gn) $(quote "$check_dir")"
+    done
+    if [ -e "$ROOT/current" ] && [ ! -L "$ROOT/current" ]; then
+        problem "$ROOT/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv $(quote "$ROOT/current") $(quote "$ROOT/current.before-rdeploy")), rdeploy never deletes it"
+    fi
+    if [ -f "$ROOT/.rdeploy/app" ]; then
+        check_owner=$(cat "$ROOT/.rdeploy/app" 2>/dev/null)
+        [ "$check_owner" = "$APP $ENV" ] ||
+            problem "$ROOT belongs to app and environment \`$check_owner\`, not to \`$APP $ENV\`; give each its own deploy_to"
+    fi
+}
+
+# The artifact may still be in the making; the client compares with what it needs.
+check_space() {
+    check_at=$(standing "$ROOT")
+    say fact "space_kb $(df -Pk "$check_at" 2>/dev/null | awk 'NR == 2 { print $4 }') $check_at"
+    say fact "inodes $(df -Pi "$check_at" 2>/dev/null | awk 'NR == 2 { print $4 }') $check_at"
+}
+
+check_linked() {
+    [ -s "$META/linked_files" ] || return 0
+    while IFS= read -r check_file; do
+        [ -e "$ROOT/shared/$check_file" ] ||
+            problem "the linked file $check_file is missing: put it at $ROOT/shared/$check_file"
+    done <"$META/linked_files"
+}
+
+# A login's processes must be allowed to outlive it: the guardian puts the host back after the
+# client's death.
+check_outlive() {
+    for check_conf in /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*.conf /run/systemd/logind.conf.d/*.conf; do
+        if grep -qs '^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*\(yes\|true\|1\|on\)' "$check_conf"; then
+            problem "$check_conf has KillUserProcesses=yes: the host would kill rdeploy's guardian and PM2 at logout; set it to no and restart systemd-logind"
+            return
+        fi
+    done
+}
+
+# state_facts: what stands on the host, for the plan.
+state_facts() {
+    if [ -L "$ROOT/current" ]; then
+        say fact "current $(readlink "$ROOT/current")"
+    fi
+    for state_dir in "$ROOT"/releases/*/; do
+        [ -d "$state_dir" ] || continue
+        state_id=$(basename "$state_dir")
+        state_record=$PRIVATE/releases/$state_id
+        say fact "release $state_id $(state_of "$state_id" || echo foreign) $(cat "$state_record/digest" 2>/dev/null || echo -) $(cat "$state_record/previous" 2>/dev/null || echo -)"
+    done
+}
+
+preflight() {
+    PRIVATE=$ROOT/.rdeploy
+    RECIPE=$META/recipe
+    BEFORE=$META/none
+    WORK=$META/scratch
+    mkdir -p "$WORK"
+    RELEASE_ID=
+    RELEASE=$ROOT/releases/none
+    check_tools
+    check_root
+    check_space
+    [ "$VERB" = rollback ] || check_linked
+    check_outlive
+    say fact "clock $(date +%s)"
+    say fact "tree $(cat /etc/machine-id 2>/dev/null) $(uname -n) $(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")"
+    state_facts
+    if [ -f "$RECIPE/kind" ]; then
+        (app_check) </dev/null
+    fi
+}

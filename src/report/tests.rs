@@ -1,0 +1,7 @@
+//! Whole outputs of scripted runs.
+
+mod plain;
+mod runs;
+mod safety;
+mod script;
+mod terminal;

@@ -1,0 +1,212 @@
+//! Owns what can be done with a connection: commands and forwards, a few at a time. Knows not how
+//! the connection came about.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use russh::client::Handle;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::ChannelError;
+use super::exec;
+use super::exec::Chunk;
+use super::exec::Exec;
+use super::exec::Exit;
+use super::forward;
+use super::host_key::Client;
+use crate::shell::Command;
+
+/// sshd's `MaxSessions` is 10 by default; two are left for whatever still runs there.
+const CHANNELS: usize = 8;
+
+/// What [`Connection::run`] keeps of each stream.
+const OUTPUT: usize = 64 << 20;
+
+/// How long [`Connection::close`] waits for the goodbye to be sent.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A connection to a host, logged in. Cheap to clone; it is closed when the last clone and the last
+/// channel are gone.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Handle<Client>,
+    fate: Arc<Fate>,
+    channels: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("host", &self.inner.fate.host).finish_non_exhaustive()
+    }
+}
+
+/// Whether a connection still lives, and what ended it.
+#[derive(Debug)]
+pub(super) struct Fate {
+    host: String,
+    ended: CancellationToken,
+    reason: Mutex<Option<String>>,
+}
+
+impl Fate {
+    pub(super) fn new(host: String) -> Arc<Self> {
+        Arc::new(Self { host, ended: CancellationToken::new(), reason: Mutex::default() })
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn end(&self, reason: String) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.ended.cancel();
+    }
+
+    pub(super) fn over(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    pub(super) fn lost(&self) -> ChannelError {
+        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason = reason.unwrap_or_else(|| "it was closed".to_owned());
+        ChannelError::Lost { host: self.host.clone(), reason }
+    }
+}
+
+/// What a command wrote, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its standard output.
+    pub stdout: Bytes,
+    /// Its standard error.
+    pub stderr: Bytes,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+impl Connection {
+    pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>) -> Self {
+        Self { inner: Arc::new(Inner { handle, fate, channels: Arc::new(Semaphore::new(CHANNELS)) }) }
+    }
+
+    /// Starts a command. Waits while as many channels are open as a host allows.
+    pub async fn exec(&self, command: &Command) -> Result<Exec, ChannelError> {
+        let line = command.to_string();
+        let inner = Arc::clone(&self.inner);
+        // In a task of its own: a caller that stops waiting must not leave a half-open channel
+        // behind. What nobody waits for is dropped, and thereby closed.
+        let opening = tokio::spawn(async move {
+            let permit = inner.permit().await?;
+            let opened = inner.handle.channel_open_session().await;
+            let channel = opened.map_err(|error| inner.refused("start a command", error))?;
+            let (read, write) = channel.split();
+            let sent = write.exec(false, line).await;
+            let exec = exec::start(read, write, Arc::clone(&inner.fate), permit);
+            sent.map(|()| exec).map_err(|_| inner.fate.lost())
+        });
+        opening.await.unwrap_or_else(|_| Err(self.inner.fate.lost()))
+    }
+
+    /// Runs a command to its end, with `stdin` as its input. A command that ends without reading all
+    /// of it is no error: its exit code says what it thought of it.
+    pub async fn run(&self, command: &Command, stdin: Bytes) -> Result<Output, ChannelError> {
+        let Exec { stdin: mut input, mut output } = self.exec(command).await?;
+        let feed = async move {
+            if !stdin.is_empty() {
+                let _ = input.write(stdin).await;
+            }
+            let _ = input.close().await;
+            // Kept until here: dropping it is what ends the input.
+            drop(input);
+        };
+        let collect = async {
+            let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
+            while let Some(chunk) = output.next().await {
+                match chunk {
+                    Chunk::Stdout(bytes) => stdout.extend_from_slice(&bytes),
+                    Chunk::Stderr(bytes) => stderr.extend_from_slice(&bytes),
+                    Chunk::Ended(exit) => {
+                        return Ok(Output { stdout: stdout.freeze(), stderr: stderr.freeze(), exit });
+                    }
+                }
+                if stdout.len().max(stderr.len()) > OUTPUT {
+                    let host = self.inner.fate.host.clone();
+                    return Err(ChannelError::TooMuchOutput { host, limit: OUTPUT });
+                }
+            }
+            Ok(Output { stdout: stdout.freeze(), stderr: stderr.freeze(), exit: Exit::default() })
+        };
+        // The feeder may be ahead of the end, or be cut short by it.
+        let ((), output) = tokio::join!(feed, collect);
+        output
+    }
+
+    /// Opens a TCP connection from the host to `host:port`, as the host sees them.
+    pub async fn forward_tcp(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ChannelError> {
+        let (inner, host) = (Arc::clone(&self.inner), host.to_owned());
+        let opening = tokio::spawn(async move {
+            let permit = inner.permit().await?;
+            let opened =
+                inner.handle.channel_open_direct_tcpip(host.clone(), port.into(), "127.0.0.1", 0).await;
+            let channel =
+                opened.map_err(|error| inner.refused(&format!("connect to {host}:{port}"), error))?;
+            Ok(forward::start(channel, permit))
+        });
+        opening.await.unwrap_or_else(|_| Err(self.inner.fate.lost()))
+    }
+
+    /// Says goodbye. Channels that are still open end with the connection, and what runs on the host
+    /// sees the end of its input.
+    pub async fn close(self) {
+        let goodbye = async {
+            let reason = russh::Disconnect::ByApplication;
+            if self.inner.handle.disconnect(reason, "", "").await.is_ok() {
+                self.inner.fate.ended.cancelled().await;
+            }
+        };
+        // A dead network must not hold up whoever has finished.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.inner.fate.over() || self.inner.handle.is_closed()
+    }
+}
+
+impl Inner {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, ChannelError> {
+        tokio::select! {
+            biased;
+            () = self.fate.ended.cancelled() => Err(self.fate.lost()),
+            permit = Arc::clone(&self.channels).acquire_owned() => permit.map_err(|_| self.fate.lost()),
+        }
+    }
+
+    fn refused(&self, what: &str, error: russh::Error) -> ChannelError {
+        match error {
+            russh::Error::ChannelOpenFailure(reason) => ChannelError::Refused {
+                host: self.fate.host.clone(),
+                what: what.to_owned(),
+                reason: reason.description().to_lowercase(),
+            },
+            _ => self.fate.lost(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+# Owns apps that the user's own commands start and stop. The commands run in `current`, with the
+# recipe's variables, in a session of their own, so that what they leave running outlives the action.
+#
+# shellcheck disable=SC2034,SC2154 # variables are shared with the other files
+
+command_check() {
+    if ! command -v setsid >/dev/null 2>&1; then
+        say problem "setsid is not on this host, and the start command of the app needs it. Install it (util-linux or BusyBox)."
+    fi
+}
+
+command_compile() {
+    if [ ! -s "$RECIPE/start" ]; then
+        echo "the recipe has no start command. Set supervisor.start in deploy.toml."
+        return 1
+    fi
+}
+
+# command_has NAME: whether the recipe has this command.
+command_has() {
+    [ -s "$RECIPE/$1" ]
+}
+
+# command_run NAME SECONDS: runs one of the recipe's commands; its output goes to WORK/command.log and,
+# once it has ended, to this shell's own. (What it leaves running may keep its output open for ever.)
+command_run() {
+    command_name=$1
+    command_log=$WORK/command.log
+    : >"$command_log" || return
+    (
+        set -- "$RECIPE/$1" "$2"
+        cd "$ROOT/current" || exit
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null >"$command_log" 2>&1
+        app_user_env
+        # The limit is inside the session too: it holds even when this shell is killed.
+        if timeout 1 true 2>/dev/null; then
+            exec setsid timeout "$(($2 + 5))" sh "$1"
+        fi
+        exec setsid sh "$1"
+    ) &
+    command_child=$!
+    trap 'kill -TERM "-$command_child" 2>/dev/null' TERM INT HUP
+    app_await "$command_child" "$2"
+    command_status=$?
+    trap - TERM INT HUP
+    if [ "$command_status" -eq 124 ] && app_alive "$command_child"; then
+        command_end "$command_child"
+        echo "the $command_name command did not return within $2 s, so it was ended. It has to come back while the app runs on: let it start a daemon, or write \`nohup ./server >server.log 2>&1 &\`."
+        tail -n 40 "$command_log"
+        return 124
+    fi
+    cat "$command_log"
+    return "$command_status"
+}
+
+# command_end PID: ends a session that was started with setsid, and waits for its leader.
+command_end() {
+    kill -TERM "-$1" 2>/dev/null || kill -TERM "$1" 2>/dev/null
+    app_await "$1" 3
+    kill -KILL "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+
+# command_up: whether status says that the app is up. Leaves the process ids that it printed, if any,
+# in command_ids: a line that is nothing but a number is one.
+command_up() {
+    command_answer=$(command_run status 10)
+    command_status=$?
+    command_ids=$(printf '%s\n' "$command_answer" | sed -n 's/^[[:space:]]*\([1-9][0-9]*\)[[:space:]]*$/\1/p')
+    return "$command_status"
+}
+
+command_record() {
+    rm -f "$BEFORE/command-up"
+    if [ -e "$ROOT/current" ] && { ! command_has status || command_up; }; then
+        : >"$BEFORE/command-up"
+    fi
+}
+
+# command_must NAME: runs a command that has to succeed.
+command_must() {
+    command_said=$(command_run "$1" 60)
+    command_status=$?
+    if [ "$command_status" -eq 124 ]; then
+        printf '%s\n' "$command_said"
+        return 1
+    fi
+    if [ "$command_status" -ne 0 ]; then
+        echo "the $1 command failed with status $command_status in $ROOT/current. Its last lines follow; run it there by hand to see more."
+        printf '%s\n' "$command_said" | tail -n 40
+        return 1
+    fi
+    [ -z "$command_said" ] || printf '%s\n' "$command_said"
+}
+
+command_start() {
+    command_running=unknown
+    if [ -e "$BEFORE/first" ] && [ -z "${REVERT:-}" ]; then
+        command_running=no
+    elif command_has status; then
+        if command_up; then command_running=yes; else command_running=no; fi
+    fi
+    rm -f "$WORK/command-old"
+    if [ "$command_running" = yes ]; then
+        printf '%s\n' "$command_ids" >"$WORK/command-old"
+    fi
+    if command_has restart && [ "$command_running" != no ]; then
+        command_must restart
+        return
+    fi
+    if command_has stop && [ ! -e "$BEFORE/first" ]; then
+        # It fails when nothing runs, which is no problem here.
+        command_run stop 60 || :
+    fi
+    command_must start
+}
+
+# command_look: status has to succeed from its first success on. What it printed tells whose code runs.
+command_look() {
+    app_proof="unprovable the status command prints no process id"
+    command_has status || {
+        app_proof="unprovable there is no status command"
+        return 0
+    }
+    if [ "$1" = quick ] && [ -n "${command_looked:-}" ] && [ "$app_now" -eq "$command_looked" ]; then
+        return 0
+    fi
+    if ! command_up; then
+        app_reason="the status command says that the app is not up (status $command_status): $(printf '%s\n' "$command_answer" | tail -n 1)"
+        [ -z "${command_seen:-}" ] && return 2
+        return 1
+    fi
+    command_seen=1
+    command_looked=$app_now
+    [ -z "$command_ids" ] || command_prove
+}
+
+# command_prove: where the processes that status named run from.
+command_prove() {
+    command_release=$(cd "$RELEASE" && pwd -P) || command_release=$RELEASE
+    command_releases=$(cd "$ROOT/releases" && pwd -P) || command_releases=$ROOT/releases
+    app_proof="proven every process runs from the release"
+    for command_pid in $command_ids; do
+        if [ ! -d "/proc/$command_pid" ]; then
+            app_reason="the status command names process $command_pid, which does not exist. Is its pid file an old one?"
+            return 1
+        fi
+        command_cwd=$(readlink "/proc/$command_pid/cwd" 2>/dev/null)
+        case $command_cwd in
+            "$command_release" | "$command_release"/*) ;;
+            "$command_releases"/*)
+                app_reason="process $command_pid runs from $command_cwd, not from $RELEASE: the old code still runs. Let the restart command end it."
+                return 1
+                ;;
+            "") app_proof="unprovable process $command_pid belongs to another user" ;;
+            *) app_proof="unprovable process $command_pid works in $command_cwd" ;;
+        esac
+    done
+}
+
+command_words() {
+    if [ -s "$WORK/command.log" ]; then
+        echo "the last lines of the last command:"
+        tail -n "$1" "$WORK/command.log"
+    fi
+}
+
+# command_stop: the stop command, or the end of the processes that status names.
+command_stop() {
+    [ -e "$ROOT/current" ] || return 0
+    if command_has stop; then
+        if command_has status && ! command_up; then
+            return 0
+        fi
+        command_must stop
+        return
+    fi
+    if command_has status && command_up && [ -n "$command_ids" ]; then
+        # shellcheck disable=SC2086 # one word a process
+        kill -TERM $command_ids 2>/dev/null
+        app_clock
+        command_until=$((app_now + 10))
+        while app_clock && [ "$app_now" -lt "$command_until" ]; do
+            # shellcheck disable=SC2086
+            kill -0 $command_ids 2>/dev/null || return 0
+            app_nap
+        done
+        # shellcheck disable=SC2086
+        kill -KILL $command_ids 2>/dev/null
+        return 0
+    fi
+    say note "there is no stop command, so what was started goes on running"
+}
+
+# command_restore: `current` is back; what ran before has to run again. The commands are the only ones
+# there are: those of this recipe.
+command_restore() {
+    if [ ! -e "$BEFORE/command-up" ]; then
+        command_stop
+        return
+    fi
+    if command_has restart; then
+        command_must restart
+        return
+    fi
+    if command_has stop; then
+        command_run stop 60 || :
+    fi
+    command_must start
+}
+
+command_commit() { :; }
+
+command_pids() {
+    if command_has status && [ -e "$ROOT/current" ] && command_up && [ -n "$command_ids" ]; then
+        printf '%s\n' "$command_ids"
+    fi
+}
+
+command_logs() {
+    echo "the app's own commands decide where it logs; rdeploy does not know that place"
+}

@@ -1,0 +1,453 @@
+'use strict';
+// Owns what PM2's list means: what has to be done so that new code runs, and whether it does. Called
+// by pm2.sh with a verb; reads files and /proc, never talks to PM2 itself, keeps to what node 12 knows.
+
+const fs = require('fs');
+const net = require('net');
+const path = require('path');
+
+// The variable that tells, in PM2's list, with which settings an app was registered. Without it
+// nobody could tell a variable that left the configuration from one that PM2 itself brought along.
+const MARK = 'RDEPLOY_PM2';
+
+const readJson = (file) => JSON.parse(fs.readFileSync(file, 'utf8'));
+const readNames = (file) => (file && fs.existsSync(file) ? fs.readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
+const unique = (values) => Array.from(new Set(values));
+
+const real = (file) => {
+    try {
+        return fs.realpathSync(file);
+    } catch (error) {
+        return file;
+    }
+};
+
+const within = (file, directory) => file === directory || String(file).startsWith(directory + '/');
+
+// Writes a file that only its owner reads; a list is written one item a line.
+const write = (file, contents) => {
+    const text = Array.isArray(contents) ? contents.map((line) => line + '\n').join('') : JSON.stringify(contents, null, 1);
+    fs.writeFileSync(file, text, { mode: 0o600 });
+};
+
+const env = (proc) => proc.pm2_env || {};
+const pidOf = (proc) => proc.pid || 0;
+const byNames = (list, names) => list.filter((proc) => !env(proc).pmx_module && names.includes(proc.name));
+
+const cwdOf = (pid) => {
+    try {
+        return fs.readlinkSync('/proc/' + pid + '/cwd').replace(/ \(deleted\)$/, '');
+    } catch (error) {
+        return null;
+    }
+};
+
+const alive = (pid) => {
+    try {
+        const stat = fs.readFileSync('/proc/' + pid + '/stat', 'utf8');
+        return !/\) [ZX] /.test(stat);
+    } catch (error) {
+        return false;
+    }
+};
+
+const markOf = (proc) => {
+    try {
+        return JSON.parse(env(proc)[MARK] || (env(proc).env || {})[MARK]);
+    } catch (error) {
+        return null;
+    }
+};
+
+// Whether an app was registered from under ROOT: by its mark, its settings or where its process is.
+const isOwn = (proc, root) => {
+    const mark = markOf(proc);
+    if (mark && mark.root === root) return true;
+    const places = [env(proc).pm_cwd, env(proc).pm_exec_path, pidOf(proc) ? cwdOf(pidOf(proc)) : null];
+    return places.some((place) => place && (within(place, root) || within(real(place), real(root))));
+};
+
+// How many processes PM2 makes of `instances`.
+const wanted = (instances) => {
+    const cores = require('os').cpus().length || 1;
+    const number = parseInt(instances, 10);
+    if (isNaN(number)) return 1;
+    return Math.max(1, number > 0 ? number : cores + number);
+};
+
+// Why a reload of a registered app would not give what the file says; null when it does.
+const needsReplacing = (app, procs) => {
+    const mark = JSON.parse(app.env[MARK]);
+    const mode = app.exec_mode;
+    if (mode && procs.some((proc) => env(proc).exec_mode !== mode)) return 'its exec_mode changes';
+    for (const proc of procs) {
+        const old = markOf(proc);
+        if (old) {
+            if (old.env.some((key) => !mark.env.includes(key))) return 'variables were removed';
+            if (old.set.some((key) => !mark.set.includes(key))) return 'settings were removed';
+            if (old.shape !== mark.shape) return 'settings changed that a reload does not apply';
+        } else {
+            for (const [wish, fact] of [['out_file', 'pm_out_log_path'], ['error_file', 'pm_err_log_path']]) {
+                const plain = (file) => String(file).replace(/-\d+\.log$/, '.log');
+                if (app[wish] && plain(path.resolve(app.cwd, app[wish])) !== plain(env(proc)[fact])) return 'its logs move';
+            }
+        }
+    }
+    if (mode !== 'cluster_mode' && procs.length !== wanted(app.instances)) return 'its number of processes changes';
+    return null;
+};
+
+// Whether PM2 would go on from another place than the file says. Only `pm_*` tell what PM2 does.
+const isPinned = (app, proc) =>
+    env(proc).pm_cwd !== app.cwd || (path.isAbsolute(app.script) && env(proc).pm_exec_path !== app.script);
+
+const unpinned = (app) => {
+    const places = { pm_cwd: app.cwd };
+    if (path.isAbsolute(app.script)) places.pm_exec_path = app.script;
+    return Object.assign({}, app, { env: Object.assign({}, app.env, places) });
+};
+
+// The restart counter that a reload leaves behind; null when it cannot be foretold.
+const counterAfter = (proc) => {
+    const { status, restart_time: count, pm_uptime: since } = env(proc);
+    if (status === 'stopped' || status === 'errored') return count;
+    return status === 'online' && Date.now() - since > 5000 ? count + 1 : null;
+};
+
+const sizes = (files) => {
+    const found = {};
+    for (const file of files) {
+        try {
+            found[file] = fs.statSync(file).size;
+        } catch (error) {
+            found[file] = 0;
+        }
+    }
+    return found;
+};
+
+const logFiles = (procs) =>
+    unique([].concat(...procs.map((proc) => [env(proc).pm_err_log_path, env(proc).pm_out_log_path])))
+        .filter((file) => file && file !== '/dev/null');
+
+const defaultLogs = (home, names) => {
+    const directory = path.join(home, 'logs');
+    let files = [];
+    try {
+        files = fs.readdirSync(directory);
+    } catch (error) {
+        return [];
+    }
+    const safe = names.map((name) => name.replace(/[^a-zA-Z0-9\\.\\-]/g, '-') + '-');
+    return files.filter((file) => safe.some((start) => file.startsWith(start))).map((file) => path.join(directory, file));
+};
+
+const homeOfPm2 = () => process.env.PM2_HOME || path.join(process.env.HOME || '/', '.pm2');
+
+const tail = (file, from, lines) => {
+    let text = '';
+    try {
+        const size = fs.statSync(file).size;
+        // A log that shrank was rotated; a long one is read from near its end.
+        const start = Math.max(from <= size ? from : 0, size - 64 * 1024);
+        const buffer = Buffer.alloc(size - start);
+        const handle = fs.openSync(file, 'r');
+        fs.readSync(handle, buffer, 0, buffer.length, start);
+        fs.closeSync(handle);
+        text = buffer.toString('utf8');
+    } catch (error) {
+        return [];
+    }
+    return text.split('\n').filter(Boolean).slice(-lines);
+};
+
+const verbs = {
+    // alive HOME: whether a daemon answers, without starting one.
+    alive(home) {
+        const socket = net.connect(process.env.PM2_DAEMON_RPC_PORT || path.join(home, 'rpc.sock'));
+        const end = (status) => process.exit(status);
+        socket.on('connect', () => end(0)).on('error', () => end(1));
+        socket.setTimeout(3000, () => end(1));
+    },
+
+    // list FILE: makes the file hold the list alone; plugins and old versions print before it.
+    list(file) {
+        const text = fs.readFileSync(file, 'utf8');
+        const candidates = [text].concat(text.split('\n').filter((line) => line.startsWith('[')).reverse());
+        for (const candidate of candidates) {
+            try {
+                const list = JSON.parse(candidate);
+                if (Array.isArray(list)) return write(file, list);
+            } catch (error) {
+                // Not this one.
+            }
+        }
+        throw new Error('PM2 printed no list');
+    },
+
+    // facts PM2: the versions and places of PM2 and node. `pm2 -v` would start a daemon.
+    facts(pm2) {
+        const lines = ['fact node ' + process.version + ' ' + process.execPath];
+        let version = 'unknown';
+        const data = process.env.VOLTA_HOME || path.join(process.env.HOME || '/', '.volta');
+        for (const bundle of [
+            path.join(path.dirname(real(pm2)), '..', 'package.json'),
+            path.join(path.dirname(pm2), '..', 'lib', 'node_modules', 'pm2', 'package.json'),
+            path.join(data, 'tools', 'image', 'packages', 'pm2', 'lib', 'node_modules', 'pm2', 'package.json'),
+        ]) {
+            try {
+                const info = readJson(bundle);
+                if (info.name === 'pm2') {
+                    version = info.version;
+                    break;
+                }
+            } catch (error) {
+                // Not there.
+            }
+        }
+        lines.push('fact pm2 ' + version + ' ' + pm2);
+        console.log(lines.join('\n'));
+    },
+
+    // foreign ROOT LIST APPS: a problem for each app whose name PM2 runs from somewhere else.
+    foreign(root, list, apps) {
+        const names = readJson(apps).apps.map((app) => app.name);
+        const foreign = byNames(readJson(list), names).filter((proc) => !isOwn(proc, root));
+        for (const name of unique(foreign.map((proc) => proc.name))) {
+            const proc = foreign.find((one) => one.name === name);
+            console.log(
+                'problem PM2 already runs an app named ' + name + ' from ' + env(proc).pm_cwd + ', which is outside ' + root +
+                '. Rename one of the two, or run `pm2 delete ' + name + '` on the host if this deploy takes its place.',
+            );
+        }
+    },
+
+    // record LIST OUT NAMES...: the list's part that this deploy is about.
+    record(list, out, ...names) {
+        write(out, byNames(readJson(list), [].concat(...names.map(readNames))));
+    },
+
+    // own ROOT LIST NAMES [KEEP]: the ids of the apps of this tree, without those that stay.
+    own(root, list, names, keep) {
+        const kept = readNames(keep);
+        const gone = readNames(names).filter((name) => !kept.includes(name));
+        byNames(readJson(list), gone).filter((proc) => isOwn(proc, root)).forEach((proc) => console.log(proc.pm_id));
+    },
+
+    // pids LIST NAMES: the processes that run.
+    pids(list, names) {
+        byNames(readJson(list), readNames(names)).map(pidOf).filter(Boolean).forEach((pid) => console.log(pid));
+    },
+
+    // logs LIST NAMES LINES: the end of each log.
+    logs(list, names, lines) {
+        for (const file of logFiles(byNames(readJson(list), readNames(names)))) {
+            const found = tail(file, 0, Number(lines));
+            if (found.length) console.log('==> ' + file + ' <==\n' + found.join('\n'));
+        }
+    },
+
+    // plan ROOT RECIPE WORK LEAVING REVERT: what has to be done, as files in WORK/plan.
+    plan(root, recipe, work, leaving, revert) {
+        const { apps } = readJson(path.join(recipe, 'pm2.json'));
+        const names = apps.map((app) => app.name);
+        const list = readJson(path.join(work, 'list'));
+        const plan = (name) => path.join(work, 'plan', name);
+        const procsOf = (name) => byNames(list, [name]);
+        const reload = [];
+        const start = [];
+        const remove = [];
+        const shrink = [];
+        const grow = [];
+        const facts = [];
+        const counters = {};
+        let seconds = 15;
+        let replaced = 0;
+
+        for (const app of apps) {
+            const procs = procsOf(app.name);
+            const count = wanted(app.instances);
+            const patience = ((app.listen_timeout || 3000) + (app.kill_timeout || 1600)) / 1000;
+            seconds += Math.max(count, procs.length) * patience;
+            if (procs.some((proc) => !isOwn(proc, root))) {
+                throw new Error('PM2 runs ' + app.name + ' from ' + env(procs[0]).pm_cwd + ', outside ' + root + '; it is left alone');
+            }
+            const reason = procs.length && needsReplacing(app, procs);
+            if (!procs.length) {
+                start.push(app);
+            } else if (reason) {
+                replaced += 1;
+                write(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
+                write(plan('replace-' + replaced + '.json'), { apps: [app] });
+                facts.push('note ' + app.name + ' is removed from PM2 and started again (' + reason + '): it is away for a moment');
+            } else {
+                const pinned = procs.some((proc) => isPinned(app, proc));
+                reload.push(pinned ? unpinned(app) : app);
+                if (count < procs.length) shrink.push(count + ' ' + app.name);
+                if (count > procs.length) grow.push(count + ' ' + app.name);
+                procs.forEach((proc) => (counters[proc.pm_id] = counterAfter(proc)));
+            }
+        }
+
+        // An app that is left goes when the release stays (app_commit). Earlier in a revert, and when an
+        // app takes its place under another name: both would share, or fight for, one port.
+        const gone = readNames(leaving && path.join(leaving, 'pm2-names')).filter((name) => !names.includes(name));
+        if (revert || start.length) {
+            const left = byNames(list, gone).filter((proc) => isOwn(proc, root));
+            remove.push(...left.map((proc) => proc.pm_id));
+            for (const name of unique(left.map((proc) => proc.name))) {
+                facts.push('note ' + name + ' is removed from PM2 before ' + (start.map((app) => app.name).join(', ') || 'the others') + ' start');
+            }
+        }
+
+        write(plan('facts'), facts);
+        write(plan('seconds'), [Math.ceil(seconds)]);
+        write(plan('remove'), remove);
+        write(plan('shrink'), shrink);
+        write(plan('grow'), grow);
+        if (reload.length) write(plan('reload.json'), { apps: reload });
+        if (start.length) write(plan('start.json'), { apps: start });
+        const old = byNames(list, names);
+        write(path.join(work, 'baseline'), {
+            counters,
+            pids: old.map(pidOf).filter(Boolean),
+            logs: sizes(logFiles(old).concat(defaultLogs(homeOfPm2(), names))),
+        });
+        write(path.join(work, 'seen'), {});
+    },
+
+    // recheck RECIPE WORK: after a reload, which apps PM2 did not replace, and which it still runs from
+    // the place they were registered from.
+    recheck(recipe, work) {
+        const { apps } = readJson(path.join(recipe, 'pm2.json'));
+        const list = readJson(path.join(work, 'list'));
+        const file = path.join(work, 'baseline');
+        const baseline = readJson(file);
+        const plan = (name) => path.join(work, 'plan', name);
+        const asked = readJson(plan('reload.json')).apps.map((app) => app.name);
+        const again = [];
+        const facts = [];
+        let replaced = 100;
+        for (const app of apps.filter((one) => asked.includes(one.name))) {
+            const procs = byNames(list, [app.name]);
+            if (procs.some((proc) => baseline.pids.includes(pidOf(proc)) && env(proc).status === 'online')) {
+                again.push(app.name);
+                // Some of its processes may have been replaced; the counters can no longer be foretold.
+                procs.forEach((proc) => (baseline.counters[proc.pm_id] = null));
+            } else if (procs.some((proc) => isPinned(app, proc))) {
+                replaced += 1;
+                write(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
+                write(plan('replace-' + replaced + '.json'), { apps: [app] });
+                facts.push('note ' + app.name + ' could not be moved to current while running: it is away for a moment');
+            }
+        }
+        write(file, baseline);
+        write(plan('facts'), facts);
+        if (again.length) write(plan('again'), [again.join(' ')]);
+        else if (fs.existsSync(plan('again'))) fs.unlinkSync(plan('again'));
+    },
+
+    // look ROOT RELEASE RECIPE WORK: `bad REASON`, `wait REASON`, or `ok` with `pid` and `proof` lines.
+    look(root, release, recipe, work) {
+        const { apps } = readJson(path.join(recipe, 'pm2.json'));
+        const list = readJson(path.join(work, 'list'));
+        const seenFile = path.join(work, 'seen');
+        const seen = fs.existsSync(seenFile) ? readJson(seenFile) : {};
+        const baselineFile = path.join(work, 'baseline');
+        const baseline = fs.existsSync(baselineFile) ? readJson(baselineFile) : null;
+        const inRelease = real(release);
+        const releases = real(path.join(root, 'releases'));
+        const out = [];
+        const doubts = [];
+        let count = 0;
+        const say = (verdict, text) => {
+            console.log(verdict + ' ' + text);
+            process.exit(0);
+        };
+        const judge = (app, proc) => {
+            const { status, restart_time: restarts, autorestart, autostart, exit_code: code } = env(proc);
+            const name = app.name + ' (id ' + proc.pm_id + ')';
+            const pid = pidOf(proc);
+            if (autostart === false && status === 'stopped') return doubts.push(name + ' is registered but not started');
+            // A job that has done its work (autorestart: false) is not a failure.
+            if (autorestart === false && status === 'stopped' && code === 0) return doubts.push(name + ' ran to its end');
+            let known = seen[proc.pm_id];
+            if (!known) {
+                const foretold = baseline && proc.pm_id in baseline.counters ? baseline.counters[proc.pm_id] : baseline ? 0 : null;
+                known = seen[proc.pm_id] = { restarts: foretold === null ? restarts : foretold, pid: null };
+            }
+            if (restarts > known.restarts) say('bad', name + ' ended and was restarted by PM2 ' + (restarts - known.restarts) + ' times since the start');
+            if (status === 'errored' || status === 'stopped' || status === 'waiting restart') say('bad', name + ' is ' + status + ' in PM2');
+            if (status !== 'online') return say('wait', name + ' is ' + status);
+            if (!pid || !alive(pid)) return say('bad', name + ' has ended (process ' + pid + ')');
+            if (known.pid && known.pid !== pid) say('bad', name + ' ended: process ' + known.pid + ' became ' + pid);
+            if (baseline && baseline.pids.includes(pid)) say('bad', name + ' is still the process that ran before (' + pid + ')');
+            known.pid = pid;
+            count += 1;
+            out.push('pid ' + pid);
+            const cwd = cwdOf(pid);
+            if (cwd === null) doubts.push('process ' + pid + ' of ' + name + ' belongs to another user');
+            else if (within(cwd, inRelease)) return undefined;
+            else if (within(cwd, releases)) say('bad', name + ' runs from ' + cwd + ' instead of ' + inRelease);
+            else doubts.push('process ' + pid + ' of ' + name + ' works in ' + cwd);
+            return undefined;
+        };
+        for (const app of apps) {
+            const procs = byNames(list, [app.name]);
+            const number = wanted(app.instances);
+            fs.writeFileSync(path.join(work, 'judged'), app.name, { mode: 0o600 });
+            procs.forEach((proc) => judge(app, proc));
+            if (procs.length !== number) say('bad', 'PM2 runs ' + procs.length + ' processes of ' + app.name + ' instead of ' + number);
+        }
+        write(seenFile, seen);
+        const proof = doubts.length ? 'unprovable ' + unique(doubts).join('; ') : 'proven ' + count + (count === 1 ? ' process runs' : ' processes run') + ' from the release';
+        console.log(['ok', 'proof ' + proof].concat(out).join('\n'));
+    },
+
+    // words RECIPE WORK LINES HOME: what the app that failed wrote since it was started.
+    words(recipe, work, lines, home) {
+        const file = path.join(work, 'judged');
+        const names = fs.existsSync(file) ? [fs.readFileSync(file, 'utf8')] : readNames(path.join(recipe, 'pm2-names'));
+        const procs = byNames(readJson(path.join(work, 'list')), names);
+        const known = fs.existsSync(path.join(work, 'baseline')) ? readJson(path.join(work, 'baseline')).logs : {};
+        let said = false;
+        for (const log of unique(logFiles(procs).concat(procs.length ? [] : defaultLogs(home, names)))) {
+            const found = tail(log, known[log] || 0, Number(lines));
+            if (found.length) console.log('==> ' + log + ' <==\n' + found.join('\n'));
+            said = said || found.length > 0;
+        }
+        if (!said) console.log(names.join(', ') + ' wrote nothing to its logs since it was started');
+    },
+
+    // restore ROOT WORK BEFORE NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to bring back.
+    restore(root, work, before, names) {
+        const recorded = before && fs.existsSync(before) ? readJson(before) : [];
+        const concerned = unique(readNames(names).concat(recorded.map((proc) => proc.name)));
+        const list = readJson(path.join(work, 'list'));
+        const remove = [];
+        const dump = [];
+        for (const name of concerned) {
+            const now = byNames(list, [name]).filter((proc) => isOwn(proc, root));
+            const then = recorded.filter((proc) => proc.name === name);
+            const sameAs = (proc) => (one) => one.pm_id === proc.pm_id && one.pid === proc.pid && env(one).status === env(proc).status;
+            if (now.length === then.length && now.every((proc) => then.some(sameAs(proc)))) continue;
+            remove.push(...now.map((proc) => proc.pm_id));
+            for (const proc of then) {
+                const settings = Object.assign({}, env(proc));
+                for (const key of ['instances', 'pm_id', 'prev_restart_delay']) delete settings[key];
+                dump.push(settings);
+            }
+        }
+        write(path.join(work, 'remove'), remove);
+        if (dump.length) write(path.join(work, 'dump'), dump);
+        else if (fs.existsSync(path.join(work, 'dump'))) fs.unlinkSync(path.join(work, 'dump'));
+    },
+};
+
+const [verb, ...args] = process.argv.slice(2);
+try {
+    verbs[verb](...args);
+} catch (error) {
+    console.log(error.message);
+    process.exitCode = 1;
+}

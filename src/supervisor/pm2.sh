@@ -1,0 +1,381 @@
+# Owns apps under PM2. PM2 is asked and told through its command line; what its answers mean is judged
+# by pm2.cjs (node is there, since PM2 needs it).
+#
+# What PM2's exit statuses say is worth nothing: 0 after a start whose code then throws, 0 after a
+# reload that was refused. What counts is what its list and /proc say afterwards.
+#
+# shellcheck disable=SC2034,SC2154 # variables are shared with the other files
+
+# pm2_home: prints where this user's PM2 lives.
+pm2_home() {
+    printf '%s\n' "${PM2_HOME:-$HOME/.pm2}"
+}
+
+# pm2_node SCRIPT ARG...: runs one of the recipe's node programs, without the app's node options.
+pm2_node() {
+    pm2_script=$1
+    shift
+    env -u NODE_OPTIONS node "$RECIPE/$pm2_script" "$@" </dev/null
+}
+
+# pm2_run SECONDS ARG...: one call of PM2's command line. Calls of a user are made one after another,
+# because PM2 loses apps when two calls start its daemon at once. The daemon may be born here, so
+# nothing of this shell must stick to it: no descriptor, no directory of a release, no secret.
+pm2_run() {
+    pm2_seconds=$1
+    shift
+    (
+        pm2_at=$(pm2_home)
+        mkdir -p "$pm2_at" || exit
+        # Not in a release, which may be pruned. Before the first deploy there is no ROOT.
+        cd "$ROOT" 2>/dev/null || cd / || exit
+        # Without this file PM2 prints a banner and asks its makers for news.
+        [ -e "$pm2_at/touch" ] || : >"$pm2_at/touch"
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null
+        pm2_lock "$pm2_at" >&2 || exit
+        pm2_forget
+        umask "${pm2_mask:-022}"
+        app_limit "$pm2_seconds" env -u ROOT -u RELEASE_ID -u RELEASE -u RECIPE -u BEFORE -u WORK \
+            -u LEAVING -u REVERT pm2 "$@" 9>&-
+        pm2_status=$?
+        pm2_unlock
+        exit "$pm2_status"
+    )
+}
+
+# pm2_forget: drops the variables that must reach the app through its own settings only. What the
+# daemon inherits reaches every app of this user, and stays.
+pm2_forget() {
+    unset SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_AUTH_SOCK SSH_ORIGINAL_COMMAND SSH_USER_AUTH LC_ALL
+    if [ -f "$RECIPE/env-names" ]; then
+        while IFS= read -r pm2_name; do
+            case $pm2_name in
+                '' | PATH | HOME | USER | LOGNAME | SHELL | PM2_* | ROOT | WORK | RECIPE) ;;
+                *) unset "$pm2_name" ;;
+            esac
+        done <"$RECIPE/env-names"
+    fi
+}
+
+# pm2_lock HOME: waits for the other calls of this user. The kernel's lock dies with its holder; where
+# there is no flock, a hard link to a file that names its holder stands in for it.
+pm2_lock() {
+    pm2_held=
+    app_clock
+    pm2_until=$((app_now + 120))
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>>"$1/rdeploy.lock" || return
+        until flock -n 9; do
+            app_clock
+            if [ "$app_now" -ge "$pm2_until" ]; then
+                echo "another deploy has been talking to PM2 for two minutes ($1/rdeploy.lock is locked). Try again when it is done."
+                return 1
+            fi
+            app_nap
+        done
+        return 0
+    fi
+    pm2_self=$1/rdeploy.lock.$$
+    pm2_held=$1/rdeploy.lock.held
+    printf '%s %s\n' "$$" "$(app_born $$)" >"$pm2_self" || return
+    until ln "$pm2_self" "$pm2_held" 2>/dev/null; do
+        pm2_pid='' pm2_born=''
+        read -r pm2_pid pm2_born 2>/dev/null <"$pm2_held" || :
+        if [ -n "$pm2_born" ] && [ "$(app_born "$pm2_pid")" != "$pm2_born" ]; then
+            # Its holder is dead. Only the one who makes this directory may take the dead lock away.
+            if mkdir "$pm2_held.$pm2_pid.$pm2_born" 2>/dev/null; then
+                rm -f "$pm2_held"
+                rmdir "$pm2_held.$pm2_pid.$pm2_born"
+                continue
+            fi
+        fi
+        app_clock
+        if [ "$app_now" -ge "$pm2_until" ]; then
+            rm -f "$pm2_self"
+            pm2_held=
+            echo "another deploy (process $pm2_pid) has been talking to PM2 for two minutes. When no such process exists, remove $1/rdeploy.lock.held*"
+            return 1
+        fi
+        app_nap
+    done
+    rm -f "$pm2_self"
+}
+
+pm2_unlock() {
+    [ -z "$pm2_held" ] || rm -f "$pm2_held"
+}
+
+# pm2_alive: whether this user's daemon answers. Never starts one, as nearly every call of pm2 would.
+pm2_alive() {
+    pm2_node pm2.cjs alive "$(pm2_home)"
+}
+
+# pm2_daemon: makes sure that the daemon runs.
+pm2_daemon() {
+    pm2_alive && return
+    if ! pm2_said=$(pm2_run 30 ping 2>&1) || ! pm2_alive; then
+        echo "PM2's daemon could not be started. Run \`pm2 ping\` on the host as this user to see why."
+        printf '%s\n' "$pm2_said" | tail -n 20
+        tail -n 20 "$(pm2_home)/pm2.log" 2>/dev/null
+        return 1
+    fi
+}
+
+# pm2_list FILE: writes PM2's list, an empty one when no daemon runs. It holds every app's variables.
+pm2_list() {
+    if ! pm2_alive; then
+        echo '[]' >"$1"
+        return
+    fi
+    if ! pm2_run 30 jlist -s >"$1" 2>"$1.err" || ! pm2_node pm2.cjs list "$1"; then
+        echo "PM2 did not give its list. Run \`pm2 jlist\` on the host as this user to see why."
+        tail -n 20 "$1.err"
+        return 1
+    fi
+}
+
+# pm2_tell WHAT SECONDS ARG...: a call whose failure ends the action, with what PM2 printed.
+pm2_tell() {
+    pm2_what=$1
+    shift
+    pm2_said=$(pm2_run "$@" 2>&1)
+    pm2_status=$?
+    [ "$pm2_status" -ne 0 ] || return 0
+    if [ "$pm2_status" -eq 124 ] || [ "$pm2_status" -eq 137 ]; then
+        echo "PM2 did not finish $pm2_what within $1 s. Run \`pm2 ls\` on the host as this user; if it hangs too, its daemon does (\`pm2 kill\` ends it and every app)."
+    else
+        echo "PM2 failed at $pm2_what (status $pm2_status):"
+    fi
+    printf '%s\n' "$pm2_said" | tail -n 40
+    return 1
+}
+
+# pm2_delete FILE: removes the processes whose ids are in FILE from PM2.
+pm2_delete() {
+    [ -s "$1" ] || return 0
+    # shellcheck disable=SC2046 # one word an id
+    pm2_tell "removing processes" 90 delete $(cat "$1")
+}
+
+# pm2_facts FILE: hands on what a node program wanted to be said, one `KEY TEXT` a line.
+pm2_facts() {
+    [ -f "$1" ] || return 0
+    while IFS= read -r pm2_fact; do
+        say "${pm2_fact%% *}" "${pm2_fact#* }"
+    done <"$1"
+}
+
+# pm2_ready: PATH is right, and there is a place for scratch.
+pm2_ready() {
+    app_find_path || return
+    pm2_work=$WORK/pm2
+    mkdir -p "$pm2_work" && chmod 700 "$pm2_work"
+}
+
+pm2_check() {
+    if ! pm2_said=$(app_find_path); then
+        say problem "$(printf '%s\n' "$pm2_said" | head -n 1)"
+        return 0
+    fi
+    pm2_ready || return
+    pm2_node pm2.cjs facts "$(command -v pm2)" >"$pm2_work/facts"
+    pm2_facts "$pm2_work/facts"
+    [ -f "$RECIPE/pm2-apps.json" ] || return 0
+    if ! pm2_said=$(pm2_list "$pm2_work/list"); then
+        say problem "$(printf '%s\n' "$pm2_said" | head -n 1)"
+        return 0
+    fi
+    pm2_node pm2.cjs foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2-apps.json" >"$pm2_work/facts"
+    pm2_facts "$pm2_work/facts"
+}
+
+# pm2_compile: the apps' settings as the new release states them, free of the release's own path.
+pm2_compile() {
+    pm2_ready || return
+    rm -f "$RECIPE/pm2.json" "$RECIPE/pm2-names" "$pm2_work/facts"
+    (
+        set -- "$RECIPE/pm2-compile.cjs" "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work/facts" "$(command -v pm2)"
+        cd "$RELEASE" || exit
+        app_user_env
+        RDEPLOY_NODE_OPTIONS=${NODE_OPTIONS-}
+        unset NODE_OPTIONS
+        export RDEPLOY_NODE_OPTIONS
+        umask 077
+        app_limit 60 node "$@" </dev/null
+    ) >"$pm2_work/compile.log" 2>&1
+    pm2_status=$?
+    if [ "$pm2_status" -ne 0 ] || [ ! -s "$RECIPE/pm2.json" ]; then
+        [ "$pm2_status" -ne 124 ] || echo "evaluating the ecosystem file took more than 60 s"
+        # Its own sentence comes last; what user code printed before stays below it.
+        pm2_sentence=$(sed -n 's/^rdeploy-error: //p' "$pm2_work/compile.log" | tail -n 1)
+        printf '%s\n' "${pm2_sentence:-the ecosystem file ended node (status $pm2_status) before its apps were known. Run \`node\` on it by hand.}"
+        sed '/^rdeploy-error: /d' "$pm2_work/compile.log" | tail -n 40
+        return 1
+    fi
+    pm2_facts "$pm2_work/facts"
+    pm2_list "$pm2_work/list" || return
+    pm2_node pm2.cjs foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" >"$pm2_work/foreign" || return
+    if [ -s "$pm2_work/foreign" ]; then
+        sed 's/^problem //' "$pm2_work/foreign"
+        return 1
+    fi
+}
+
+pm2_record() {
+    pm2_ready && pm2_list "$pm2_work/list" || return
+    pm2_node pm2.cjs record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
+}
+
+# pm2_start: the plan is made from the list; each of its parts is a file that exists when there is
+# something to do.
+pm2_start() {
+    pm2_ready && pm2_daemon && pm2_list "$pm2_work/list" || return
+    rm -rf "$pm2_work/plan"
+    mkdir "$pm2_work/plan" || return
+    pm2_node pm2.cjs plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
+    pm2_facts "$pm2_work/plan/facts"
+    read -r pm2_patience <"$pm2_work/plan/seconds"
+    pm2_delete "$pm2_work/plan/remove" || return
+    pm2_scale "$pm2_work/plan/shrink" || return
+    if [ -f "$pm2_work/plan/reload.json" ]; then
+        pm2_reload || return
+    fi
+    pm2_scale "$pm2_work/plan/grow" || return
+    pm2_replace "$pm2_work/plan" || return
+    if [ -f "$pm2_work/plan/start.json" ]; then
+        pm2_tell "starting the apps" "$pm2_patience" start "$pm2_work/plan/start.json" || return
+    fi
+    [ -z "${REVERT:-}" ] || pm2_remember
+}
+
+# pm2_reload: replaces running processes by new ones. PM2 may refuse, with status 0, while an earlier
+# reload goes on, and may keep the place an app was registered from: the list tells.
+pm2_reload() {
+    for pm2_try in 1 2 3; do
+        pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
+        pm2_list "$pm2_work/list" || return
+        pm2_node pm2.cjs recheck "$RECIPE" "$pm2_work" || return
+        [ -f "$pm2_work/plan/again" ] || return 0
+        [ "$pm2_try" -eq 3 ] || sleep 2
+    done
+    echo "PM2 goes on running the old processes of: $(cat "$pm2_work/plan/again"). Another reload may hang; see \`pm2 ls\` on the host."
+    return 1
+}
+
+# pm2_scale FILE: brings apps to the number of processes that is wanted, `NUMBER NAME` a line.
+pm2_scale() {
+    [ -s "$1" ] || return 0
+    while read -r pm2_number pm2_name; do
+        pm2_tell "scaling $pm2_name to $pm2_number" "$pm2_patience" scale "$pm2_name" "$pm2_number" || return
+    done <"$1"
+}
+
+# pm2_replace DIR: removes apps and starts them again, one by one, so that each gap is short.
+pm2_replace() {
+    for pm2_file in "$1"/replace-*.json; do
+        [ -f "$pm2_file" ] || continue
+        pm2_delete "${pm2_file%.json}.ids" || return
+        pm2_tell "starting an app" "$pm2_patience" start "$pm2_file" || return
+    done
+}
+
+# pm2_look HOW: see app_verify. `quick` asks PM2 only when a process that was seen is gone, or every
+# other second.
+pm2_look() {
+    if [ "$1" = quick ] && [ -n "${pm2_seen:-}" ] && [ $((app_now - pm2_looked)) -lt 2 ]; then
+        pm2_same=yes
+        for pm2_pair in $pm2_seen; do
+            [ "$(app_born "${pm2_pair%:*}")" = "${pm2_pair#*:}" ] || pm2_same=no
+        done
+        [ "$pm2_same" = no ] || return 0
+    fi
+    if [ -z "${pm2_work:-}" ]; then
+        pm2_ready || { app_reason="PM2 cannot be asked"; return 1; }
+    fi
+    pm2_looked=$app_now
+    pm2_seen=''
+    if ! app_reason=$(pm2_list "$pm2_work/list"); then
+        return 1
+    fi
+    pm2_said=$(pm2_node pm2.cjs look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work") || {
+        app_reason="PM2's list could not be judged: $pm2_said"
+        return 1
+    }
+    app_reason=$(printf '%s\n' "$pm2_said" | sed -n -e 's/^bad //p' -e 's/^wait //p')
+    case $pm2_said in
+        bad\ *) return 1 ;;
+        wait\ *) return 2 ;;
+    esac
+    app_proof=$(printf '%s\n' "$pm2_said" | sed -n 's/^proof //p')
+    for pm2_pid in $(printf '%s\n' "$pm2_said" | sed -n 's/^pid //p'); do
+        pm2_seen="$pm2_seen $pm2_pid:$(app_born "$pm2_pid")"
+    done
+}
+
+# pm2_words LINES: what the apps wrote since they were started.
+pm2_words() {
+    pm2_node pm2.cjs words "$RECIPE" "$pm2_work" "$1" "$(pm2_home)"
+}
+
+# pm2_stop: removes what this recipe registered from under ROOT; other apps stay.
+pm2_stop() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_list "$pm2_work/list" || return
+    pm2_node pm2.cjs own "$ROOT" "$pm2_work/list" "$RECIPE/pm2-names" >"$pm2_work/remove" || return
+    pm2_delete "$pm2_work/remove" && pm2_remember
+}
+
+# pm2_restore: PM2's own way back to a saved list, with a list that holds only the apps concerned.
+pm2_restore() {
+    pm2_ready || return
+    pm2_list "$pm2_work/list" || return
+    pm2_node pm2.cjs restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$RECIPE/pm2-names" || return
+    pm2_delete "$pm2_work/remove" || return
+    [ -s "$pm2_work/dump" ] || return 0
+    pm2_daemon || return
+    (
+        PM2_DUMP_FILE_PATH=$pm2_work/dump
+        export PM2_DUMP_FILE_PATH
+        pm2_tell "putting back what ran before" 120 resurrect
+    )
+}
+
+# pm2_commit: removes the apps that left the file, and saves the list for the next boot.
+pm2_commit() {
+    pm2_ready && pm2_list "$pm2_work/list" || return
+    if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ]; then
+        pm2_node pm2.cjs own "$ROOT" "$pm2_work/list" "$LEAVING/pm2-names" "$RECIPE/pm2-names" >"$pm2_work/remove" || return
+        pm2_delete "$pm2_work/remove" || return
+    fi
+    pm2_save
+}
+
+# pm2_save: writes the list that PM2 starts at boot. It holds every variable, so only its owner reads it.
+pm2_save() {
+    pm2_at=$(pm2_home)
+    # --force: an empty list has to be saved too, else apps that were removed come back at boot.
+    (
+        pm2_mask=077
+        pm2_tell "saving its list for the next boot" 30 save --force
+    ) || return
+    for pm2_file in "$pm2_at/dump.pm2" "$pm2_at/dump.pm2.bak"; do
+        [ ! -f "$pm2_file" ] || chmod 600 "$pm2_file"
+    done
+}
+
+# pm2_remember: brings a saved list up to date where there is one.
+pm2_remember() {
+    [ -f "$(pm2_home)/dump.pm2" ] || return 0
+    pm2_alive || return 0
+    pm2_save
+}
+
+pm2_pids() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_list "$pm2_work/list" && pm2_node pm2.cjs pids "$pm2_work/list" "$RECIPE/pm2-names"
+}
+
+pm2_logs() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_list "$pm2_work/list" && pm2_node pm2.cjs logs "$pm2_work/list" "$RECIPE/pm2-names" "$1"
+}

@@ -1,0 +1,164 @@
+//! Owns the files of a recipe: everything that is needed to run a release again without asking
+//! anybody, in forms that a shell and node can read. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::config::CommandSupervisor;
+use crate::config::Environment;
+use crate::config::Health;
+use crate::config::Instances;
+use crate::config::Pm2;
+use crate::config::Pm2App;
+use crate::config::Probe;
+use crate::config::Supervisor;
+use crate::shell;
+
+/// The version of the recipe's form. It rises when a guardian of an older version could misread it.
+const VERSION: &str = "1";
+
+/// One file of a recipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipeFile {
+    /// Its name inside the recipe's directory.
+    pub name: String,
+    /// What is in it.
+    pub contents: Vec<u8>,
+    /// Whether it holds values that must not be shown (every file of a recipe is stored 0600).
+    pub secret: bool,
+}
+
+/// Returns the recipe of an environment for one host. `host_vars` belong to that host alone and win
+/// over the environment's own variables.
+pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> Vec<RecipeFile> {
+    let mut files = Files::default();
+    files.line("version", VERSION);
+    files.line("app", &env.app);
+    files.line("environment", &env.name);
+    files.line("settle", &seconds(env.settle).to_string());
+    files.lines("path", &env.path);
+
+    let mut vars = env.vars.clone();
+    vars.extend(host_vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    vars.retain(|name, _| is_variable_name(name));
+    files.lines("env-names", vars.keys());
+    files.add("env.sh", exports(&vars), true);
+
+    match &env.supervisor {
+        Supervisor::None => files.line("kind", "none"),
+        Supervisor::Command(command) => {
+            files.line("kind", "command");
+            files.commands(command);
+        }
+        Supervisor::Pm2(pm2) => {
+            files.line("kind", "pm2");
+            match pm2 {
+                Pm2::Ecosystem(path) => files.line("pm2-ecosystem", path),
+                Pm2::Apps(apps) => files.add("pm2-apps.json", apps_json(apps, host_vars), true),
+            }
+            files.add("pm2.cjs", include_str!("pm2.cjs").to_owned(), false);
+            files.add("pm2-compile.cjs", include_str!("pm2-compile.cjs").to_owned(), false);
+        }
+    }
+    if let Some(health) = &env.health {
+        files.health(health);
+    }
+    files.0
+}
+
+#[derive(Default)]
+struct Files(Vec<RecipeFile>);
+
+impl Files {
+    fn add(&mut self, name: &str, contents: String, secret: bool) {
+        self.0.push(RecipeFile { name: name.to_owned(), contents: contents.into_bytes(), secret });
+    }
+
+    fn line(&mut self, name: &str, text: &str) {
+        self.add(name, format!("{text}\n"), false);
+    }
+
+    fn lines<T: AsRef<str>>(&mut self, name: &str, lines: impl IntoIterator<Item = T>) {
+        let text = lines.into_iter().fold(String::new(), |text, line| text + line.as_ref() + "\n");
+        self.add(name, text, false);
+    }
+
+    fn commands(&mut self, commands: &CommandSupervisor) {
+        let CommandSupervisor { start, restart, stop, status } = commands;
+        self.line("start", start);
+        for (name, text) in [("restart", restart), ("stop", stop), ("status", status)] {
+            if let Some(text) = text {
+                self.line(name, text);
+            }
+        }
+    }
+
+    fn health(&mut self, health: &Health) {
+        let Health { probe, timeout, interval } = health;
+        let mut lines = match probe {
+            Probe::Http(url) => vec!["kind=http".to_owned(), format!("url={url}")],
+            Probe::Tcp { host, port } => {
+                vec!["kind=tcp".to_owned(), format!("host={host}"), format!("port={port}")]
+            }
+            Probe::Command(command) => {
+                self.line("health-command", command);
+                vec!["kind=command".to_owned()]
+            }
+        };
+        lines.push(format!("timeout={}", seconds(*timeout)));
+        lines.push(format!("interval={}", seconds(*interval).max(1)));
+        self.lines("health", lines);
+    }
+}
+
+/// Whole seconds, rounded up: a shell counts no fractions, and waiting longer is the safe side.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// Whether a shell can export it. The configuration has refused other names; one that came through
+/// would make a shell stop reading `env.sh` and lose the rest.
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn exports(vars: &BTreeMap<String, String>) -> String {
+    vars.iter().map(|(name, value)| format!("export {name}={}\n", shell::quote(value))).collect()
+}
+
+/// The apps of `deploy.toml` as PM2 writes them. A host's own variables win here already, because the
+/// compiler on the host lets an app's variables win over the environment's.
+fn apps_json(apps: &[Pm2App], host_vars: &BTreeMap<String, String>) -> String {
+    let apps: Vec<Value> = apps.iter().map(|app| Value::Object(app_json(app, host_vars))).collect();
+    format!("{:#}\n", json!({ "apps": apps }))
+}
+
+fn app_json(app: &Pm2App, host_vars: &BTreeMap<String, String>) -> Map<String, Value> {
+    let Pm2App { name, script, cwd, args, instances, cluster, env } = app;
+    let instances = match instances {
+        None => json!(1),
+        Some(Instances::Max) => json!("max"),
+        Some(Instances::Count(count)) => json!(count),
+    };
+    let env: Map<String, Value> =
+        env.iter().map(|(key, value)| (key.clone(), json!(host_vars.get(key).unwrap_or(value)))).collect();
+    let mut object = Map::new();
+    object.insert("name".to_owned(), json!(name));
+    object.insert("script".to_owned(), json!(script));
+    if let Some(cwd) = cwd {
+        object.insert("cwd".to_owned(), json!(cwd));
+    }
+    if !args.is_empty() {
+        object.insert("args".to_owned(), json!(args));
+    }
+    object.insert("instances".to_owned(), instances);
+    object.insert("exec_mode".to_owned(), json!(if *cluster { "cluster" } else { "fork" }));
+    object.insert("env".to_owned(), Value::Object(env));
+    object
+}
