@@ -121,10 +121,7 @@ impl<H: Host> Transaction<'_, H> {
             match result {
                 Ok(LockOutcome::Taken(facts)) => {
                     for note in &facts.notes {
-                        self.events.emit(EventKind::Noted {
-                            host: self.name(place),
-                            text: note.clone(),
-                        });
+                        self.events.emit(EventKind::Noted { host: self.name(place), text: note.clone() });
                     }
                     if let Some(member) = self.fleet.members.get_mut(place) {
                         member.facts.current = facts.current;
@@ -167,9 +164,7 @@ impl<H: Host> Transaction<'_, H> {
         let cancel = self.stops.cancel.clone();
         let started = Instant::now();
         self.fleet
-            .each(self.fleet.all(), OnFailure::Stop, &cancel, |member| {
-                self.prepare(member, job, release)
-            })
+            .each(self.fleet.all(), OnFailure::Stop, &cancel, |member| self.prepare(member, job, release))
             .await?;
         self.timings.push(("prepare".to_owned(), started.elapsed()));
         self.everywhere(Stage::Prepared);
@@ -427,7 +422,9 @@ impl<H: Host> Transaction<'_, H> {
                 // It was never switched: it runs what it ran. Only its lock may stay for a while.
                 self.events.emit(EventKind::Warned {
                     host: self.name(place),
-                    text: format!("{error}; it was not switched, and its guardian frees the lock within 5 minutes"),
+                    text: format!(
+                        "{error}; it was not switched, and its guardian frees the lock within 5 minutes"
+                    ),
                 });
                 self.become_stage(place, Stage::Reverted);
                 self.entered(place, Phase::Reverted);
@@ -437,12 +434,22 @@ impl<H: Host> Transaction<'_, H> {
                     "{error}; its guardian puts it back by itself, {} s after it last heard from here at the latest",
                     self.lease.as_secs()
                 );
-                self.failed(place, text, Some("look at the host when it can be reached again".to_owned()), None);
+                self.failed(
+                    place,
+                    text,
+                    Some("look at the host when it can be reached again".to_owned()),
+                    None,
+                );
                 self.become_stage(place, Stage::Unconfirmed);
             }
             Err(error) => {
                 let hint = "this host needs a person: see .rdeploy/revert-failed.log under deploy_to on it";
-                self.failed(place, error.to_string(), Some(hint.to_owned()), error.output().map(str::to_owned));
+                self.failed(
+                    place,
+                    error.to_string(),
+                    Some(hint.to_owned()),
+                    error.output().map(str::to_owned),
+                );
                 self.become_stage(place, Stage::RevertFailed);
             }
         }
@@ -461,9 +468,10 @@ impl<H: Host> Transaction<'_, H> {
 
     /// Runs the hooks of a point on one host, in order.
     async fn hooks(&self, member: &Member<H>, point: &str, once: Option<bool>) -> Result<(), HostError> {
-        let chosen = member.hooks.iter().filter(|script| {
-            script.point == point && once.is_none_or(|once| script.hook.once == once)
-        });
+        let chosen = member
+            .hooks
+            .iter()
+            .filter(|script| script.point == point && once.is_none_or(|once| script.hook.once == once));
         for script in chosen {
             let host = member.host.name().to_owned();
             let command = script.hook.run.clone();
@@ -512,7 +520,9 @@ impl<H: Host> Transaction<'_, H> {
 
     fn host_failed(&self, place: usize, error: &HostError) {
         let hint = match error {
-            HostError::Command { .. } => "run the command by hand in the release on that host to look into it",
+            HostError::Command { .. } => {
+                "run the command by hand in the release on that host to look into it"
+            }
             HostError::Refused { .. } => "mend the cause named above and deploy again",
             HostError::Lost { .. } | HostError::Silent { .. } => "look at the host and at the network to it",
             HostError::Channel { .. } => "look at the host's sshd and its log",

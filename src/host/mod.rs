@@ -183,14 +183,13 @@ pub trait Host: Send + Sync + 'static {
     fn heartbeat(&self, limit: Duration) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Puts the host back, whatever it is doing, and says whether that was proven.
-    fn revert(&self, heard: &(dyn Fn(Say) + Send + Sync))
-    -> impl Future<Output = Result<(), HostError>> + Send;
+    fn revert(
+        &self,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Opens a connection to a port as the host itself would, for a probe the host has no tool for.
-    fn probe(
-        &self,
-        health: &crate::config::Health,
-    ) -> impl Future<Output = Result<(), HostError>> + Send;
+    fn probe(&self, health: &crate::config::Health) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Frees the lock and ends the guardian.
     fn leave(&self) -> impl Future<Output = Result<(), HostError>> + Send;

@@ -115,10 +115,9 @@ impl Session {
             doing: "starting the guardian",
             source: source.into(),
         };
-        let tar = settings.tar().map_err(|source| HostError::Channel {
-            doing: "packing the settings",
-            source: source.into(),
-        })?;
+        let tar = settings
+            .tar()
+            .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
         let Exec { mut stdin, mut output } = connection.exec(&agent::boot()).await.map_err(channel)?;
         let script = agent::AGENT.as_str();
         let mut hello = format!("{}\n", script.len()).into_bytes();
@@ -212,10 +211,10 @@ impl Session {
             98 => "the guardian is busy or is putting the host back".to_owned(),
             _ => self.written(action).await,
         };
-        let reason = output.lines().next().map_or_else(
-            || format!("{action} failed with code {code} and wrote nothing"),
-            str::to_owned,
-        );
+        let reason = output
+            .lines()
+            .next()
+            .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }
     }
 
@@ -376,10 +375,9 @@ impl Host for Session {
         artifact: &Artifact,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), HostError> {
-        let file = tokio::fs::File::open(&artifact.path).await.map_err(|source| HostError::Channel {
-            doing: "opening the artifact",
-            source: source.into(),
-        })?;
+        let file = tokio::fs::File::open(&artifact.path)
+            .await
+            .map_err(|source| HostError::Channel { doing: "opening the artifact", source: source.into() })?;
         let manifest = gzip(&artifact.manifest.to_bytes());
         let (manifest, content) = tokio::join!(
             self.send("receive_manifest", "sending the manifest", manifest.as_slice(), &|_| ()),
@@ -409,11 +407,7 @@ impl Host for Session {
         }
     }
 
-    async fn hook(
-        &self,
-        hook: &HookScript,
-        line: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<(), HostError> {
+    async fn hook(&self, hook: &HookScript, line: &(dyn Fn(&str) + Send + Sync)) -> Result<(), HostError> {
         let doing = "running a hook";
         let number = hook.number.to_string();
         let command = agent::beside(&self.settings.run(), "hook", &[&number]);
@@ -445,12 +439,8 @@ impl Host for Session {
         }
         match exit.code {
             Some(0) if !timed_out => Ok(()),
-            None if !timed_out && self.connection.is_closed() => {
-                Err(HostError::Lost { doing, stderr: text })
-            }
-            code => {
-                Err(HostError::Command { command: hook.hook.run.clone(), code, timeout, output: text })
-            }
+            None if !timed_out && self.connection.is_closed() => Err(HostError::Lost { doing, stderr: text }),
+            code => Err(HostError::Command { command: hook.hook.run.clone(), code, timeout, output: text }),
         }
     }
 
@@ -472,10 +462,9 @@ impl Host for Session {
     }
 
     async fn probe(&self, health: &config::Health) -> Result<(), HostError> {
-        probe::until_healthy(&self.connection, health).await.map_err(|reason| HostError::Refused {
-            output: reason.clone(),
-            reason,
-        })
+        probe::until_healthy(&self.connection, health)
+            .await
+            .map_err(|reason| HostError::Refused { output: reason.clone(), reason })
     }
 
     async fn leave(&self) -> Result<(), HostError> {

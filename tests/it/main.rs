@@ -1,6 +1,6 @@
 //! The one integration binary. Each module is a tier or what tiers share; see docs/CONTRIBUTING.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
-
+mod examples;
 mod fleet;
+mod support;

@@ -159,7 +159,10 @@ impl Site {
             known_hosts: self.folder.path().join("known_hosts"),
         };
         change(&mut settings);
-        fs::write(self.project().join("deploy.toml"), settings.toml(&self.deploy_to, self.port)).unwrap();
+        let file = self.project().join("deploy.toml");
+        fs::write(&file, settings.toml(&self.deploy_to, self.port)).unwrap();
+        // A mistake here would look like what the test is about (exit code 2), or not at all.
+        rdeploy::config::load(Some(&file), &self.project()).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// How this site's user logs in to an address.
