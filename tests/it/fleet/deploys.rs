@@ -27,7 +27,8 @@ fn apps_written_in_deploy_toml_need_no_ecosystem_file() {
 
 #[test]
 fn an_app_in_fork_mode_is_replaced_too() {
-    let Some(site) = Site::on_three_hosts("an_app_in_fork_mode_is_replaced_too") else { return };
+    let Some(mut site) = Site::on_three_hosts("an_app_in_fork_mode_is_replaced_too") else { return };
+    site.instances = 1;
     site.configure(|settings| {
         settings.supervisor = "kind = \"pm2\"\nsettle = \"1s\"\n\
             [[supervisor.apps]]\nname = \"shop\"\nscript = \"server.js\"\nexec_mode = \"fork\""
