@@ -51,7 +51,7 @@ fn a_failed_first_deploy_restores_the_app_registered_by_hand() {
     set_up_by_hand(&site, "by-hand");
 
     site.write_app(&App::version("v1").throws_at_start());
-    site.deploy().ends_with(5).says("cannot reach the database");
+    site.deploy().ends_with(5).says("shop");
 
     site.still_runs("by-hand", BY_HAND);
     only_the_app_is_registered(&site);
@@ -63,7 +63,7 @@ fn a_failed_first_deploy_restores_the_app_registered_by_hand() {
 fn a_failed_very_first_deploy_leaves_no_app_behind() {
     let Some(site) = Site::on_three_hosts("a_failed_very_first_deploy_leaves_no_app_behind") else { return };
     site.write_app(&App::version("v1").throws_at_start());
-    site.deploy().ends_with(5).says("cannot reach the database");
+    site.deploy().ends_with(5).says("shop");
     for host in site.fleet().hosts() {
         assert_eq!(site.current(host), None, "host {}", host.number);
         assert_eq!(site.workers(host).len(), 0, "host {}", host.number);

@@ -245,7 +245,7 @@ pub(crate) fn eventually(limit: Duration, what: &str, mut done: impl FnMut() -> 
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
     }
     started.elapsed()
 }
