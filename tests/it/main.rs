@@ -4,6 +4,7 @@
 mod support;
 
 mod embedded;
+mod examples;
 mod fleet;
 mod ssh_behaviour;
 mod sshd;
