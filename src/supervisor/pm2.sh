@@ -395,6 +395,8 @@ pm2_stop() {
 
 # pm2_restore: PM2's own way back to a saved list, with a list that holds only the apps concerned.
 pm2_restore() {
+    # Without a record nothing was started.
+    [ -f "$BEFORE/pm2.json" ] || return 0
     pm2_ready || return
     pm2_list "$pm2_work/list" || return
     pm2_node pm2.cjs restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json" \

@@ -243,6 +243,9 @@ fn what_was_registered_by_hand_is_restored_after_a_failed_first_deploy() {
         env.vars.remove("PORT");
         host.unpack("2", apps, &env);
         host.host.write(host.host.release("2").join("broken.js"), "throw new Error('no good');\n");
+        // Before anything was recorded there is nothing to put back.
+        host.call("2", "app_restore").assert_ok();
+        assert_eq!(host.names(), ["web", "web"]);
         let answer = host.deploy("2", None);
         assert!(!answer.ok, "{answer:?}");
         host.host.switch("1");
