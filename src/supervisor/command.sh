@@ -33,7 +33,7 @@ command_run() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null >"$command_log" 2>&1
         app_user_env
         # The limit is inside the session too: it holds even when this shell is killed.
-        if timeout 1 true 2>/dev/null; then
+        if timeout 9 true 2>/dev/null; then
             exec setsid timeout "$(($2 + 5))" sh "$1"
         fi
         exec setsid sh "$1"
@@ -76,9 +76,11 @@ command_up() {
 }
 
 command_record() {
-    rm -f "$BEFORE/command-up"
+    rm -f "$BEFORE/command-up" "$BEFORE/command-down"
     if [ -e "$ROOT/current" ] && { ! command_has status || command_up; }; then
         : >"$BEFORE/command-up"
+    else
+        : >"$BEFORE/command-down"
     fi
 }
 
@@ -201,10 +203,12 @@ command_stop() {
 # command_restore: `current` is back; what ran before has to run again. The commands are the only ones
 # there are: those of this recipe.
 command_restore() {
-    if [ ! -e "$BEFORE/command-up" ]; then
+    if [ -e "$BEFORE/command-down" ]; then
         command_stop
         return
     fi
+    # Without a record nothing was started.
+    [ -e "$BEFORE/command-up" ] || return 0
     if command_has restart; then
         command_must restart
         return
