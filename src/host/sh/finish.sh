@@ -42,8 +42,8 @@ work_finish() {
     return 0
 }
 
-# adopt_previous: a release of another tool that was live until now can be gone back to, with today's
-# recipe; it is never removed.
+# adopt_previous: a release of another tool that was live until now can be gone back to, with the recipe
+# of the release that follows it, whose paths lead through `current`. It is never removed.
 adopt_previous() {
     adopt_id=${PREVIOUS##*/}
     case $adopt_id in
@@ -53,12 +53,9 @@ adopt_previous() {
     esac
     [ -d "$ROOT/releases/$adopt_id" ] && [ ! -d "$PRIVATE/releases/$adopt_id" ] || return 0
     adopt_record=$PRIVATE/releases/$adopt_id
-    if mkdir -p "$adopt_record" && cp -R "$RUN/meta/recipe" "$adopt_record/recipe" &&
-        (use_release "$adopt_id" && app_env && app_find_path && app_compile) >"$RUN/out/adopt" 2>&1; then
-        set_state "$adopt_id" adopted
-    else
+    if ! { mkdir -p "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$adopt_id" adopted; }; then
         rm -rf "$adopt_record"
-        say note "release $adopt_id of another tool cannot be gone back to: $(head -n 1 "$RUN/out/adopt" 2>/dev/null)"
+        say warning "release $adopt_id of another tool could not be recorded, so it cannot be gone back to"
     fi
 }
 
