@@ -90,7 +90,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Fatal> {
     if cancel.is_cancelled() {
         return Ok(Outcome::Interrupted.code());
     }
-    tell("That was the demo: nothing of it is left running. Next: copy deploy.toml.example to your project.")?;
+    tell(
+        "That was the demo: nothing of it is left running. Next: copy deploy.toml.example to your project.",
+    )?;
     Ok(Outcome::Done.code())
 }
 
@@ -178,7 +180,9 @@ impl Stage {
             .stdin(Stdio::null())
             .status()
             .await
-            .map_err(|error| Fatal::unexpected(format!("{} does not run: {error}", self.program.display())))?;
+            .map_err(|error| {
+                Fatal::unexpected(format!("{} does not run: {error}", self.program.display()))
+            })?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 

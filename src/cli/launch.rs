@@ -28,7 +28,6 @@ use crate::deploy::Member;
 use crate::deploy::Outcome;
 use crate::deploy::Report;
 use crate::deploy::RollbackProblem;
-use crate::deploy::Stage;
 use crate::deploy::Stops;
 use crate::deploy::Transaction;
 use crate::event::EventKind;
@@ -37,8 +36,8 @@ use crate::event::HostSummary;
 use crate::event::Phase;
 use crate::event::Summary;
 use crate::host::Facts;
-use crate::host::Host as _;
 use crate::host::HookScript;
+use crate::host::Host as _;
 use crate::host::Session;
 use crate::host::SessionSettings;
 use crate::host::Verb;
@@ -80,9 +79,8 @@ impl Screen {
     /// Opens the log of a run and starts reporting.
     pub(super) fn open(verbose: u8, environment: &str) -> Result<Self, Fatal> {
         let hint = "set RDEPLOY_STATE_DIR to a directory that can be written to";
-        let state = report::state_dir().ok_or_else(|| {
-            Fatal::usage("no directory for the log is known: HOME is not set").hint(hint)
-        })?;
+        let state = report::state_dir()
+            .ok_or_else(|| Fatal::usage("no directory for the log is known: HOME is not set").hint(hint))?;
         let log = report::new_log_path(&state, environment).map_err(|error| {
             Fatal::usage(format!("the log cannot be written in {}: {error}", state.display())).hint(hint)
         })?;
@@ -263,18 +261,16 @@ impl Run<'_> {
             (None, _) => return self.ended(Outcome::Usage, facts),
         };
         let schedule = self.schedule();
-        let members = sessions.into_iter().zip(facts).zip(schedule).map(|((host, facts), hooks)| Member {
-            host,
-            hooks,
-            facts,
-            stage: Stage::Connected,
-        });
+        let members = sessions
+            .into_iter()
+            .zip(facts)
+            .zip(schedule)
+            .map(|((host, facts), hooks)| Member::new(host, hooks, facts));
         let transaction = Transaction {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
-            health: self.places.all.first().and_then(|place| place.environment.health.clone()),
             lease: self.launch.environment.lease,
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
         };
@@ -302,8 +298,7 @@ impl Run<'_> {
         let identity = Identity::from_env();
         let schedule = self.schedule();
         let hosts = self.places.all.iter().zip(schedule).enumerate();
-        let checks =
-            hosts.map(|(ordinal, (place, hooks))| self.check(place, ordinal, hooks, &identity, ask));
+        let checks = hosts.map(|(ordinal, (place, hooks))| self.check(place, ordinal, hooks, &identity, ask));
         futures_util::future::join_all(checks).await
     }
 
@@ -421,13 +416,17 @@ impl Run<'_> {
             (Outcome::Done, Verb::Rollback) => format!("rolled {environment} back to{release}"),
             (Outcome::Done, _) => format!("deployed{release} to {environment}"),
             (Outcome::Usage, _) => "the build failed; no host was touched".to_owned(),
-            (Outcome::Preflight, _) => format!("{environment} is not ready for a {verb}; nothing was changed"),
+            (Outcome::Preflight, _) => {
+                format!("{environment} is not ready for a {verb}; nothing was changed")
+            }
             (Outcome::Locked, _) => format!("{environment} is locked; nothing was changed"),
             (Outcome::FailedRestored, _) => {
                 format!("the {verb} of {environment} failed; every host runs what it ran before")
             }
             (Outcome::FailedStuck, _) => {
-                format!("the {verb} of {environment} failed, and a host could not be put back: a person must act")
+                format!(
+                    "the {verb} of {environment} failed, and a host could not be put back: a person must act"
+                )
             }
             (Outcome::Unconfirmed, _) => {
                 format!("the {verb} of {environment} ended without the word of every host")

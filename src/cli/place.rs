@@ -147,9 +147,8 @@ pub(super) async fn stop(environment: &Environment, root: &Path) -> Result<Strin
         let session = launch::settings(place, 0, Verb::Stop, Vec::new(), &identity::Identity::from_env())
             .map_err(|error| error.to_string())?;
         let ask: Arc<dyn ssh::Ask> = Arc::new(AskNobody);
-        let connection = ssh::connect(&place.target, &places.settings, &ask)
-            .await
-            .map_err(|error| error.to_string())?;
+        let connection =
+            ssh::connect(&place.target, &places.settings, &ask).await.map_err(|error| error.to_string())?;
         let say = |error: HostError| format!("{}: {error}", place.target.name);
         let session = Session::start(connection, session).await.map_err(say)?;
         match session.lock().await.map_err(say)? {

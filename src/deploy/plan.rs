@@ -128,10 +128,8 @@ pub fn rollback_release(
             Some(release) => Some(format!("it never ran well (state {})", release.state)),
         }
     };
-    let missing: Vec<String> = hosts
-        .iter()
-        .filter_map(|(host, facts)| why_not(facts).map(|why| format!("{host}: {why}")))
-        .collect();
+    let missing: Vec<String> =
+        hosts.iter().filter_map(|(host, facts)| why_not(facts).map(|why| format!("{host}: {why}"))).collect();
     if !missing.is_empty() {
         return Err(RollbackProblem::Missing { id: target, hosts: missing.join("; ") });
     }

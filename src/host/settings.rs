@@ -144,7 +144,8 @@ impl SessionSettings {
         add("settings", self.variables().as_bytes())?;
         add("linked_dirs", lines(&self.environment.linked_dirs).as_bytes())?;
         add("linked_files", lines(&self.environment.linked_files).as_bytes())?;
-        for RecipeFile { name, contents, .. } in supervisor::recipe_files(&self.environment, &self.host_vars) {
+        for RecipeFile { name, contents, .. } in supervisor::recipe_files(&self.environment, &self.host_vars)
+        {
             add(&format!("recipe/{name}"), &contents)?;
         }
         add("hooks/env.sh", self.hook_variables().as_bytes())?;

@@ -9,7 +9,8 @@ work_commit() {
     set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
     durable "$ROOT"
     journal committed || fail "could not write the journal"
-    if [ "$VERB" = rollback ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ]; then
+    # A host may have run the target already.
+    if [ "$VERB" = rollback ] && [ "${PREVIOUS##*/}" != "$RELEASE_ID" ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ]; then
         set_state "${PREVIOUS##*/}" bad
     fi
     return 0
@@ -48,9 +49,9 @@ work_stop() {
 # history OUTCOME: one line an attempt, for people. Best effort.
 history() {
     [ -d "$PRIVATE" ] || return 0
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s"}\n' \
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "${PREVIOUS##*/}" "$1" "${DIGEST:-}" \
-        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" \
+        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" "$TOKEN" \
         >>"$PRIVATE/history.ndjson" 2>/dev/null
 }
 
