@@ -30,7 +30,31 @@ async fn a_deploy_to_three_hosts_takes_these_steps() {
     let world = World::of(3);
     let ended = deploy(&world).await;
     assert_eq!(ended.code(), 0);
-    insta::assert_snapshot!(calls(&world), @"");
+    insta::assert_snapshot!(calls(&world), @r#"
+    Lock: 1 2 3
+    Begin: 1 2 3
+    Upload: 1 2 3
+    Prepare: 1 2
+    Hook("after_unpack"): 1
+    Prepare: 3
+    Hook("after_unpack"): 2
+    Ready: 1
+    Hook("after_unpack"): 3
+    Ready: 2 3
+    Once: 2
+    AnswerBeforeSwitch: 1 2 3
+    Hook("before_switch"): 1 2 3
+    Activate: 1 2 3
+    Probe: 1 2
+    Hook("after_switch"): 1
+    Probe: 3
+    Hook("after_switch"): 2 3
+    AnswerBeforeCommit: 1 2 3
+    Commit: 1 2 3
+    Hook("after_deploy"): 1 2 3
+    Finish: 1 2 3
+    Leave: 1 2 3
+    "#);
 }
 
 #[tokio::test(start_paused = true)]

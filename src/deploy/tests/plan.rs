@@ -37,7 +37,11 @@ fn every_problem_of_every_host_is_told() {
     let one = Facts { problems: vec!["no tar".into(), "no gzip".into()], ..facts(&[("tree", "m1 a /srv")]) };
     let two = facts(&[("tree", "m1 a /srv")]);
     let three = facts(&[("tree", "m1 a /srv/other")]);
-    insta::assert_snapshot!(said(&[("web1", &one), ("alias", &two), ("web2", &three)], None).join("\n"), @"");
+    insta::assert_snapshot!(said(&[("web1", &one), ("alias", &two), ("web2", &three)], None).join("\n"), @r#"
+    web1: no tar
+    web1: no gzip
+    alias: this is the same directory on the same machine as web1; name it once
+    "#);
 }
 
 #[test]
@@ -59,7 +63,10 @@ fn space_and_inodes_are_compared_with_what_the_release_needs() {
         assert_eq!(said(&[("web", &host(free, inodes))], need).len(), problems, "{free} {inodes}");
         assert!(said(&[("web", &host(free, inodes))], None).is_empty());
     }
-    insta::assert_snapshot!(said(&[("web", &host(0, 1))], need).join("\n"), @"");
+    insta::assert_snapshot!(said(&[("web", &host(0, 1))], need).join("\n"), @r#"
+    web: not enough space for the release on /srv/shop: 0 MiB free, 123 MiB needed; make room, or lower keep_releases
+    web: not enough free inodes on /srv: 1 free, 1200 needed
+    "#);
     // A host that could not say is not refused for it.
     assert!(said(&[("web", &facts(&[("space_kb", " /srv")]))], need).is_empty());
 }
@@ -104,7 +111,7 @@ fn a_release_that_cannot_be_gone_back_to_is_named_with_each_host_and_its_reason(
     let foreign = running(C, &[record(B, "foreign", None), record(C, "good", None)]);
     let hosts = [("web1", &good), ("web2", &lacks), ("web3", &failed), ("web4", &foreign)];
     let problem = rollback_release(&hosts, Some(id(B))).unwrap_err();
-    insta::assert_snapshot!(problem, @"");
+    insta::assert_snapshot!(problem, @"release 20260102000000 cannot be rolled back to on web2: it is not there; web3: it never ran well (state failed); web4: rdeploy did not make it");
 }
 
 #[test]
@@ -113,7 +120,12 @@ fn hosts_that_disagree_about_the_release_before_are_shown_as_a_table() {
     let two = running(B, &[record(A, "good", None), record(B, "good", Some(A))]);
     let three = running(C, &[record(C, "good", None)]);
     let problem = rollback_release(&[("web1", &one), ("web2", &two), ("web3", &three)], None).unwrap_err();
-    insta::assert_snapshot!(problem, @"");
+    insta::assert_snapshot!(problem, @r#"
+    the hosts do not agree on the previous release:
+      web1: live 20260103000000, previous 20260102000000
+      web2: live 20260102000000, previous 20260101000000
+      web3: live 20260103000000, previous none
+    "#);
 }
 
 #[test]

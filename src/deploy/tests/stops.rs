@@ -32,12 +32,19 @@ async fn codes_by_moment(fault: Fault) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn until_the_commit_one_stop_puts_everything_back() {
-    insta::assert_snapshot!(codes_by_moment(Fault::Cancel).await, @"");
+    insta::assert_snapshot!(codes_by_moment(Fault::Cancel).await, @r#"
+    130 from Lock on (25 calls)
+    0 from Commit on (8 calls)
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_stops_leave_what_may_be_switched_to_the_guardians() {
-    insta::assert_snapshot!(codes_by_moment(Fault::Abandon).await, @"");
+    insta::assert_snapshot!(codes_by_moment(Fault::Abandon).await, @r#"
+    130 from Lock on (17 calls)
+    8 from Activate on (10 calls)
+    0 from Hook("after_deploy") on (6 calls)
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
