@@ -73,9 +73,9 @@ work_stop() {
 # history OUTCOME: one line an attempt, for people. Best effort.
 history() {
     [ -d "$PRIVATE" ] || return 0
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s"}\n' \
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "${PREVIOUS##*/}" "$1" "${DIGEST:-}" \
-        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" \
+        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" "$TOKEN" \
         >>"$PRIVATE/history.ndjson" 2>/dev/null
 }
 

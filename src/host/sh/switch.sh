@@ -114,7 +114,8 @@ revert_hooks() {
 forget_failed() {
     rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
     rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
-    [ "$VERB" = deploy ] && [ -n "$RELEASE_ID" ] && [ -d "$PRIVATE/releases/$RELEASE_ID" ] || return 0
+    # Only what this attempt made: whoever took over from it must not condemn what it committed.
+    [ -n "$RELEASE_ID" ] && [ "$(cat "$PRIVATE/releases/$RELEASE_ID/attempt" 2>/dev/null)" = "$TOKEN" ] || return 0
     set_state "$RELEASE_ID" failed
     for forget_record in "$PRIVATE"/releases/*/; do
         forget_id=$(basename "$forget_record")
