@@ -21,11 +21,13 @@ command_has() {
     [ -s "$RECIPE/$1" ]
 }
 
-# command_run NAME SECONDS: runs one of the recipe's commands; its output goes to WORK/command.log and,
-# once it has ended, to this shell's own. (What it leaves running may keep its output open for ever.)
+# command_run NAME SECONDS: runs one of the recipe's commands; its output goes to a file and, once it has
+# ended, to this shell's own. (What it leaves running may keep its output open for ever.)
 command_run() {
     command_name=$1
     command_log=$WORK/command.log
+    # What is asked again and again must not hide what the last start wrote.
+    [ "$1" != status ] || command_log=$WORK/status.log
     : >"$command_log" || return
     (
         set -- "$RECIPE/$1" "$2"
@@ -148,9 +150,10 @@ command_prove() {
     command_releases=$(cd "$ROOT/releases" && pwd -P) || command_releases=$ROOT/releases
     app_proof="proven every process runs from the release"
     for command_pid in $command_ids; do
-        # /proc/1 is hidden where the processes of others are.
+        # One that has ended but was not waited for answers `kill -0`. /proc/1 is hidden where the processes
+        # of others are.
         if ! app_alive "$command_pid" && [ -d /proc/1 ]; then
-            app_reason="the status command names process $command_pid, which has ended. Does it read an old pid file?"
+            app_reason="the status command names process $command_pid, which has ended. Did the app crash, or is its pid file an old one?"
             return 1
         fi
         command_cwd=$(readlink "/proc/$command_pid/cwd" 2>/dev/null)
@@ -168,7 +171,7 @@ command_prove() {
 
 command_words() {
     if [ -s "$WORK/command.log" ]; then
-        echo "the last lines of the last command:"
+        echo "the last lines of the last start, restart or stop:"
         tail -n "$1" "$WORK/command.log"
     fi
 }
@@ -189,8 +192,11 @@ command_stop() {
         app_clock
         command_until=$((app_now + 10))
         while app_clock && [ "$app_now" -lt "$command_until" ]; do
-            # shellcheck disable=SC2086
-            kill -0 $command_ids 2>/dev/null || return 0
+            command_alive=
+            for command_pid in $command_ids; do
+                ! app_alive "$command_pid" || command_alive=1
+            done
+            [ -n "$command_alive" ] || return 0
             app_nap
         done
         # shellcheck disable=SC2086

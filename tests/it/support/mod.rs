@@ -1,7 +1,14 @@
-//! What several tests need: skipping with a word, people who answer questions, a private sshd.
+//! What several tests need: skipping with a word, people who answer questions, a private sshd, a
+//! user's project and hosts for it.
 
 pub(crate) mod askers;
 pub(crate) mod fleet;
+pub(crate) mod gate;
+pub(crate) mod listed;
+pub(crate) mod project;
+pub(crate) mod pty;
+pub(crate) mod running;
+pub(crate) mod shown;
 pub(crate) mod sshd;
 
 use std::io::Write;
