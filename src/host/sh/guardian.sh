@@ -100,8 +100,9 @@ intent() {
             put_back
             ;;
         bye)
-            answer "ok $seq"
+            # Freed before it is said: the next deploy may follow at once.
             leave
+            answer "ok $seq"
             ;;
         prepare | ready | activate | commit | finish | stop)
             if [ -n "$closing$action" ]; then
