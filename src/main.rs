@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use rdeploy::cli;
 use rdeploy::report;
+use rdeploy::ssh;
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -13,7 +14,14 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let code = runtime.block_on(cli::run(std::env::args_os().collect())).unwrap_or_else(|fatal| {
+    let run = || runtime.block_on(cli::run(std::env::args_os().collect()));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        // What went wrong, and where, is told already. Guardians put back what was under way.
+        Err(cli::Fatal::unexpected(
+            "rdeploy stopped unexpectedly; hosts that were switched put themselves back",
+        ))
+    });
+    let code = ended.unwrap_or_else(|fatal| {
         if fatal.rendered {
             report::rendered(&fatal.message);
         } else {
@@ -21,6 +29,7 @@ fn main() -> ExitCode {
         }
         fatal.code
     });
+    ssh::forget_unlocked_keys();
     // A blocking thread that still waits, on a question for instance, must not hold the process.
     runtime.shutdown_background();
     ExitCode::from(code)

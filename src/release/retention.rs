@@ -54,12 +54,17 @@ pub fn rollback_target(releases: &[Standing], live: ReleaseId) -> Option<Release
         }
         seen.push(id);
         match find(id) {
-            Some(release) if release.state == "good" => return Some(id),
+            Some(release) if runs(release) => return Some(id),
             Some(release) => next = release.previous,
             None => break,
         }
     }
-    releases.iter().filter(|r| r.state == "good" && r.id < live).map(|r| r.id).max()
+    releases.iter().filter(|r| runs(r) && r.id < live).map(|r| r.id).max()
+}
+
+/// Whether it ran well: here, or under the tool it was adopted from.
+fn runs(release: &Standing) -> bool {
+    matches!(release.state.as_str(), "good" | "adopted")
 }
 
 #[cfg(test)]

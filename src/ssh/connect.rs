@@ -30,6 +30,9 @@ use super::known_hosts;
 use super::login;
 use super::tcp;
 
+/// How often a connection is tried that ended while a person was asked.
+const ATTEMPTS: usize = 4;
+
 /// Connects to a host and logs in, with `HOME` and `SSH_AUTH_SOCK` of this process.
 pub async fn connect(
     target: &Target,
@@ -46,18 +49,17 @@ pub async fn connect_in(
     ask: &Arc<dyn Ask>,
     surroundings: &Surroundings,
 ) -> Result<Connection, ConnectError> {
-    let watch = Arc::new(Stopwatch::start());
-    let asking = Asking::new(Arc::clone(ask), Arc::clone(&watch));
-    let first = attempt(target, settings, surroundings, &asking, &watch).await;
-    match first {
-        // A host waits two minutes for a login. Who looks a fingerprint up takes longer, and has
-        // answered by now: the answers are kept, so the second attempt asks nothing.
-        Err(ConnectError::Closed { .. }) if asking.asked() => {
-            let watch = Arc::new(Stopwatch::start());
-            let asking = Asking::new(Arc::clone(ask), Arc::clone(&watch));
-            attempt(target, settings, surroundings, &asking, &watch).await
+    let mut attempts = 0;
+    loop {
+        let watch = Arc::new(Stopwatch::start());
+        let asking = Asking::new(Arc::clone(ask), Arc::clone(&watch));
+        attempts += 1;
+        match attempt(target, settings, surroundings, &asking, &watch).await {
+            // A host waits two minutes for a login. Who looks a fingerprint up takes longer, and has
+            // answered by now: answers are kept, so each further attempt asks something else.
+            Err(ConnectError::Closed { .. }) if asking.asked() && attempts < ATTEMPTS => {}
+            result => return result,
         }
-        result => result,
     }
 }
 

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use russh::Channel;
+use russh::ChannelOpenFailure;
 use russh::client::Handle;
+use russh::client::Msg;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,6 +29,9 @@ use crate::shell::Command;
 
 /// sshd's `MaxSessions` is 10 by default; two are left for whatever still runs there.
 const CHANNELS: usize = 8;
+
+/// How long a refusal to start one more command is not taken for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What [`Connection::run`] keeps of each stream.
 const OUTPUT: usize = 64 << 20;
@@ -109,8 +115,7 @@ impl Connection {
         // behind. What nobody waits for is dropped, and thereby closed.
         let opening = tokio::spawn(async move {
             let permit = inner.permit().await?;
-            let opened = inner.handle.channel_open_session().await;
-            let channel = opened.map_err(|error| inner.refused("start a command", error))?;
+            let channel = inner.session().await?;
             let (read, write) = channel.split();
             let sent = write.exec(false, line).await;
             let exec = exec::start(read, write, Arc::clone(&inner.fate), permit);
@@ -128,8 +133,7 @@ impl Connection {
                 let _ = input.write(stdin).await;
             }
             let _ = input.close().await;
-            // Kept until here: dropping it is what ends the input.
-            drop(input);
+            Ok(())
         };
         let collect = async {
             let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
@@ -148,9 +152,9 @@ impl Connection {
             }
             Ok(Output { stdout: stdout.freeze(), stderr: stderr.freeze(), exit: Exit::default() })
         };
-        // The feeder may be ahead of the end, or be cut short by it.
-        let ((), output) = tokio::join!(feed, collect);
-        output
+        // Output that is too much must not wait for input that nobody reads.
+        let ((), output) = tokio::try_join!(feed, collect)?;
+        Ok(output)
     }
 
     /// Opens a TCP connection from the host to `host:port`, as the host sees them.
@@ -196,6 +200,20 @@ impl Inner {
             biased;
             () = self.fate.ended.cancelled() => Err(self.fate.lost()),
             permit = Arc::clone(&self.channels).acquire_owned() => permit.map_err(|_| self.fate.lost()),
+        }
+    }
+
+    /// Opens a channel for a command. A command that was abandoned, by us or by whoever else uses the
+    /// host, counts against the host's limit until it has ended: a refusal may be over in a moment.
+    async fn session(&self) -> Result<Channel<Msg>, ChannelError> {
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.handle.channel_open_session().await {
+                Err(russh::Error::ChannelOpenFailure(
+                    ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage,
+                )) if started.elapsed() < PATIENCE => tokio::time::sleep(PATIENCE / 25).await,
+                opened => return opened.map_err(|error| self.refused("start a command", error)),
+            }
         }
     }
 

@@ -242,17 +242,20 @@ impl ConnectError {
                     .into()
             }
             Self::Timeout { .. } => {
-                "the machine accepts connections but is slow: check its load, and whether its sshd waits \
-                 for DNS; `ssh.connect_timeout` sets the limit"
+                "something accepts connections there but is slow: check the machine's load, whether its \
+                 sshd waits for DNS, and that the port is that of an SSH server; `ssh.connect_timeout` sets \
+                 the limit"
                     .into()
             }
             Self::KeyExchange { .. } => {
                 "check that the port is that of an SSH server, and that its ciphers are not all outdated"
                     .into()
             }
-            Self::Closed { .. } => "sshd closes connections when too many arrive (MaxStartups, \
-                 PerSourcePenalties) or when it refuses the address; its log says which"
-                .into(),
+            Self::Closed { .. } => {
+                "sshd closes connections when too many arrive (MaxStartups, PerSourcePenalties) or when it \
+                 refuses the address, and its log says which; anything but an SSH server closes them too"
+                    .into()
+            }
             Self::HostKeyUnknown { key, .. } if key.declined => {
                 "compare the fingerprint with the one the host's administrator or provider gives".into()
             }
@@ -383,3 +386,7 @@ pub(super) fn ssh_command(target: &Target) -> String {
         port => format!("ssh -p {port} {}@{}", target.user, target.address),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

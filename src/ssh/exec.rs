@@ -28,6 +28,11 @@ use super::connection::Fate;
 /// long as it lives.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a command that nobody is interested in any more has to notice the end of its input. sshd
+/// counts a command against `MaxSessions` until it ends, closed channel or not, so letting it end
+/// keeps the count right.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How far a reader may fall behind before the channel is given up: the price of never blocking the
 /// connection, bounded.
 const UNREAD: usize = 64 << 20;
@@ -67,7 +72,8 @@ pub enum Chunk {
     Ended(Exit),
 }
 
-/// How a command ended. With neither, the connection was lost, and it is unknown whether it ended.
+/// How a command ended. With neither, the connection was lost (or its output was given up, because
+/// nobody read 64 MiB of it), and it is unknown whether it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// Its exit code.
@@ -179,13 +185,13 @@ pub(super) fn start(
 /// Empties the channel until it is closed, from either side.
 async fn empty(
     mut read: ChannelReadHalf,
-    channel: &Shared,
+    channel: &Arc<Shared>,
     sender: &mpsc::UnboundedSender<Chunk>,
     stdin_gone: CancellationToken,
     output_gone: CancellationToken,
 ) {
     let mut exit = Exit::default();
-    let mut closed = false;
+    let (mut closed, mut told) = (false, false);
     let abandoned = async {
         output_gone.cancelled().await;
         stdin_gone.cancelled().await;
@@ -195,9 +201,9 @@ async fn empty(
         let message = tokio::select! {
             biased;
             () = &mut abandoned => break,
-            () = stdin_gone.cancelled(), if !channel.eof.load(Ordering::Relaxed) => {
-                // The channel ends with the reading half, which goes on being looked at.
-                let _ = channel.send_eof().await;
+            () = stdin_gone.cancelled(), if !told => {
+                told = true;
+                tell(channel);
                 continue;
             }
             message = read.wait() => message,
@@ -232,13 +238,33 @@ async fn empty(
             break;
         }
     }
+    if !closed && !channel.ended.is_cancelled() && sender.is_closed() {
+        tell(channel);
+        closed = tokio::time::timeout(FAREWELL, until_closed(&mut read)).await.is_ok();
+    }
     channel.ended.cancel();
+    // Whoever does not take messages must not be sent any, see `tell`.
+    drop(read);
     if !closed {
         // It may wait behind a blocked socket; the connection's own limits end that.
         let _ = channel.write.close().await;
     }
     // Nobody may be interested any more.
     let _ = sender.send(Chunk::Ended(exit));
+}
+
+/// Ends the command's input, in a task of its own: the library may be waiting for messages to be taken
+/// off this very channel before it takes ours.
+fn tell(channel: &Arc<Shared>) {
+    let channel = Arc::clone(channel);
+    tokio::spawn(async move {
+        let _ = channel.send_eof().await;
+    });
+}
+
+/// Waits for the end of a channel, and drops what comes before.
+async fn until_closed(read: &mut ChannelReadHalf) {
+    while !matches!(read.wait().await, None | Some(ChannelMsg::Close)) {}
 }
 
 /// Hands a chunk to the reader; says no when the reader is too far behind.

@@ -197,3 +197,29 @@ impl client::Handler for Client {
 pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+
+    fn judge(text: &str, port: u16) -> Verdict {
+        let target = Target { name: "web".into(), user: "me".into(), address: "web".into(), port };
+        let file = File { path: "known_hosts".into(), text: text.to_owned() };
+        Recognition::of(&target, &[file], None).judge(&PublicKey::from_openssh(KEY).unwrap())
+    }
+
+    #[test]
+    fn a_key_known_for_the_bare_name_is_known_on_every_port_as_in_openssh() {
+        assert_eq!(judge(&format!("web {KEY}"), 2222), Verdict::Known);
+        assert_eq!(judge(&format!("[web]:2222 {KEY}"), 22), Verdict::Unknown(Vec::new()));
+        assert!(matches!(judge(&format!("@revoked web {KEY}\n[web]:2222 {KEY}"), 2222), Verdict::Revoked(_)));
+    }
+
+    #[test]
+    fn what_a_host_says_cannot_steer_a_terminal() {
+        assert_eq!(printable("too \u{1b}[31mmany\r\n"), "too [31mmany");
+        assert_eq!(printable(&"x".repeat(5_000)).len(), 200);
+    }
+}

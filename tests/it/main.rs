@@ -3,4 +3,9 @@
 
 mod support;
 
+mod embedded;
+mod examples;
 mod fleet;
+mod program;
+mod ssh_behaviour;
+mod sshd;

@@ -100,7 +100,7 @@ intent() {
             put_back
             ;;
         bye)
-            # Freed before it is said: the next deploy may follow at once.
+            # The answer means that the lock is free.
             leave
             answer "ok $seq"
             ;;
