@@ -82,7 +82,8 @@ impl Session {
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
         // A revert tries every step whatever became of the one before, and sums up at its end.
         let telling = if action == "revert" { lines.next_back() } else { lines.next() };
-        let reason = telling.map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
+        let reason = telling
+            .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }
     }
 

@@ -47,8 +47,8 @@ fn every_problem_of_every_host_is_told() {
 #[test]
 fn space_and_inodes_are_compared_with_what_the_release_needs() {
     let need = Some(Need { bytes: 100 << 20, entries: 1000 });
-    // 100 MiB, a tenth of it, 10 MiB, and 4 KiB for each entry.
-    let enough = 102_400 + 10_240 + 10_240 + 4_000;
+    // 100 MiB, a tenth of it, 1 MiB, and 4 KiB for each entry.
+    let enough = 102_400 + 10_240 + 1_024 + 4_000;
     let host = |free: u64, inodes: u64| {
         facts(&[("space_kb", &format!("{free} /srv/shop")), ("inodes", &format!("{inodes} /srv"))])
     };
@@ -64,7 +64,7 @@ fn space_and_inodes_are_compared_with_what_the_release_needs() {
         assert!(said(&[("web", &host(free, inodes))], None).is_empty());
     }
     insta::assert_snapshot!(said(&[("web", &host(0, 1))], need).join("\n"), @r#"
-    web: not enough space for the release on /srv/shop: 0 MiB free, 123 MiB needed; make room, or lower keep_releases
+    web: not enough space for the release on /srv/shop: 0 MiB free, 114 MiB needed; make room, or lower keep_releases
     web: not enough free inodes on /srv: 1 free, 1200 needed
     "#);
     // A host that could not say is not refused for it.
@@ -101,6 +101,8 @@ fn a_rollback_goes_to_what_was_live_and_good_before_on_every_host() {
     let good = running(C, &[record(A, "good", None), record(B, "bad", Some(A)), record(C, "good", Some(B))]);
     assert_eq!(rollback_release(&[("web1", &good), ("web2", &good)], None), Ok(id(A)));
     assert_eq!(rollback_release(&[("web1", &good)], Some(id(B))), Ok(id(B)));
+    let adopted = running(B, &[record(A, "adopted", None), record(B, "good", Some(A))]);
+    assert_eq!(rollback_release(&[("web1", &adopted)], Some(id(A))), Ok(id(A)));
 }
 
 #[test]
