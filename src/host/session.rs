@@ -79,9 +79,10 @@ impl Session {
             98 => "the guardian is busy or is putting the host back".to_owned(),
             _ => self.written(action).await,
         };
-        let reason = output
-            .lines()
-            .next()
+        let mut lines = output.lines().filter(|line| !line.trim().is_empty());
+        // A revert tries every step whatever became of the one before, and sums up at its end.
+        let telling = if action == "revert" { lines.next_back() } else { lines.next() };
+        let reason = telling
             .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }
     }

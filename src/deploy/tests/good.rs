@@ -7,6 +7,10 @@ use super::super::scripted::Step;
 use super::super::scripted::World;
 use super::super::scripted::id;
 use super::deploy;
+use super::deploy_with;
+use super::hook;
+use crate::config::Hook;
+use crate::config::Hooks;
 use crate::event::EventKind;
 
 /// The calls in their order, those of one step that follow each other on one line.
@@ -55,6 +59,17 @@ async fn a_deploy_to_three_hosts_takes_these_steps() {
     Finish: 1 2 3
     Leave: 1 2 3
     "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_marked_once_run_in_the_order_of_the_configuration_whatever_hosts_they_run_on() {
+    let world = World::of(2);
+    let once = |run: &str, role: &str| Hook { roles: vec![role.to_owned()], ..hook(run, true) };
+    let hooks = Hooks { before_switch: vec![once("first", "db"), once("second", "web")], ..Hooks::default() };
+    deploy_with(&world, &hooks).await;
+    let once = world.log().into_iter().filter(|entry| entry.step == Step::Once);
+    let order: Vec<(usize, bool)> = once.map(|entry| (entry.host, entry.ended)).collect();
+    assert_eq!(order, [(1, false), (1, true), (0, false), (0, true)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,6 +101,8 @@ fn a_rollback_goes_to_what_was_live_and_good_before_on_every_host() {
     let good = running(C, &[record(A, "good", None), record(B, "bad", Some(A)), record(C, "good", Some(B))]);
     assert_eq!(rollback_release(&[("web1", &good), ("web2", &good)], None), Ok(id(A)));
     assert_eq!(rollback_release(&[("web1", &good)], Some(id(B))), Ok(id(B)));
+    let adopted = running(B, &[record(A, "adopted", None), record(B, "good", Some(A))]);
+    assert_eq!(rollback_release(&[("web1", &adopted)], Some(id(A))), Ok(id(A)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::scripted::Fault;
+use super::super::scripted::OLDER;
 use super::super::scripted::Step;
 use super::super::scripted::World;
 
@@ -48,6 +49,7 @@ proptest! {
 
     #[test]
     fn whatever_fails_every_host_runs_something_and_the_code_tells_the_truth(
+        rollback: bool,
         hosts in 1_usize..5,
         faults in prop::collection::vec((step(), 0_usize..5, fault(), 1_usize..3), 0..5),
     ) {
@@ -60,6 +62,12 @@ proptest! {
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(super::deploy(&world));
+        runtime.block_on(async {
+            if rollback {
+                super::roll_back(&world, OLDER).await;
+            } else {
+                super::deploy(&world).await;
+            }
+        });
     }
 }

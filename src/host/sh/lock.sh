@@ -71,7 +71,8 @@ succeed_dead() {
             97) lock_undone=committed ;;
             *)
                 cp "$RUN/out/undo" "$PRIVATE/revert-failed.log"
-                lock_reason=$(grep -v '^say ' "$RUN/out/undo" | head -n 1)
+                # The steps have written before it; the last line sums up.
+                lock_reason=$(grep -v '^say ' "$RUN/out/undo" | tail -n 1)
                 say note "the earlier attempt could not be undone: $lock_reason"
                 say undone "failed $lock_reason"
                 return 0
