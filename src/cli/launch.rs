@@ -28,7 +28,6 @@ use crate::deploy::Member;
 use crate::deploy::Outcome;
 use crate::deploy::Report;
 use crate::deploy::RollbackProblem;
-use crate::deploy::Stage;
 use crate::deploy::Stops;
 use crate::deploy::Transaction;
 use crate::event::EventKind;
@@ -275,18 +274,16 @@ impl Run<'_> {
             (None, _) => return self.ended(Outcome::Usage, facts),
         };
         let schedule = self.schedule();
-        let members = sessions.into_iter().zip(facts).zip(schedule).map(|((host, facts), hooks)| Member {
-            host,
-            hooks,
-            facts,
-            stage: Stage::Connected,
-        });
+        let members = sessions
+            .into_iter()
+            .zip(facts)
+            .zip(schedule)
+            .map(|((host, facts), hooks)| Member::new(host, hooks, facts));
         let transaction = Transaction {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
-            health: self.places.all.first().and_then(|place| place.environment.health.clone()),
             lease: self.launch.environment.lease,
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
         };

@@ -72,12 +72,12 @@ app_nap() {
 app_limit() {
     app_seconds=$1
     shift
-    if timeout --foreground -k 1 1 true 2>/dev/null; then
+    if timeout --foreground -k 9 9 true 2>/dev/null; then
         timeout --foreground -k 3 "$app_seconds" "$@"
         return
     fi
     # BusyBox's stays in the group anyway. Its status for "too late" is that of the signal.
-    if timeout 1 true 2>/dev/null; then
+    if timeout 9 true 2>/dev/null; then
         timeout "$app_seconds" "$@"
         app_status=$?
         [ "$app_status" -ne 143 ] || app_status=124
@@ -188,6 +188,14 @@ app_left_kind() {
     fi
 }
 
+# app_stop_left: stops what the left recipe registered. In a subshell: it takes that recipe's place.
+app_stop_left() {
+    RECIPE=$LEAVING
+    LEAVING=
+    app_env
+    app_stop
+}
+
 # app_start: `current` points at RELEASE; makes its code run.
 app_start() {
     app_open || return
@@ -195,12 +203,7 @@ app_start() {
     if [ -n "$app_left" ] && [ "$app_left" != none ]; then
         # Two supervisors would fight for the same port.
         say note "the supervisor changes from $app_left to $app_kind: the app is stopped for a moment"
-        (
-            RECIPE=$LEAVING
-            LEAVING=
-            app_env
-            app_stop
-        ) || echo "stopping what $app_left ran did not succeed; going on"
+        (app_stop_left) || echo "stopping what $app_left ran did not succeed; going on"
     fi
     "${app_kind}_start" || return
     app_clock
@@ -210,9 +213,18 @@ app_start() {
 # app_verify: whether the code of RELEASE runs, stays up for the settle time, and answers.
 #
 # A kind's `_look` returns 0 (well), 1 (failed, the reason is in app_reason) or 2 (not yet); given
-# `full` it looks at everything again. It leaves what it could prove in app_proof.
+# `full` it looks at everything again. It leaves what it could prove in app_proof. `_done` ends what the
+# looking needed.
 app_verify() {
     app_open || return
+    app_watch
+    app_status=$?
+    "${app_kind}_done"
+    return "$app_status"
+}
+
+# app_watch: looks until it is clear.
+app_watch() {
     app_settle=$(app_setting settle 5)
     app_wants=$(app_health kind)
     app_patience=$(app_health timeout)
@@ -232,12 +244,16 @@ app_verify() {
         app_look=$?
         app_clock
         case $app_look in
-            1) app_failed && return 1 ;;
+            1)
+                app_failed
+                return 1
+                ;;
             2)
                 app_stable=$app_now
                 if [ $((app_now - app_began)) -gt $((app_patience + app_settle)) ]; then
                     app_reason="the app did not come up within $((app_patience + app_settle)) s: $app_reason"
-                    app_failed && return 1
+                    app_failed
+                    return 1
                 fi
                 ;;
         esac
@@ -260,7 +276,8 @@ app_verify() {
                 esac
             elif [ $((app_now - app_began)) -ge "$app_patience" ]; then
                 app_reason="the health check did not pass within $app_patience s. The last answer: $app_answer"
-                app_failed && return 1
+                app_failed
+                return 1
             fi
         fi
         app_nap
@@ -271,7 +288,10 @@ app_verify() {
 app_conclude() {
     "${app_kind}_look" full
     case $? in
-        1) app_failed && return 1 ;;
+        1)
+            app_failed
+            return 1
+            ;;
         2) return 2 ;;
     esac
     if [ "$app_well" = yes ]; then
@@ -335,6 +355,7 @@ none_commit() { :; }
 none_pids() { :; }
 none_logs() { echo "nothing is supervised here, so there are no logs to show"; }
 none_words() { :; }
+none_done() { :; }
 none_look() {
     app_here=$(cd "$ROOT/current" 2>/dev/null && pwd -P)
     app_there=$(cd "$RELEASE" 2>/dev/null && pwd -P)

@@ -35,16 +35,21 @@ command_run() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null >"$command_log" 2>&1
         app_user_env
         # The limit is inside the session too: it holds even when this shell is killed.
-        if timeout 1 true 2>/dev/null; then
+        if timeout 9 true 2>/dev/null; then
             exec setsid timeout "$(($2 + 5))" sh "$1"
         fi
         exec setsid sh "$1"
     ) &
     command_child=$!
+    # A session of its own is not ended with the action's group; the guardian finds it here.
+    if [ -d "${RUN:-}/pg" ]; then
+        printf '%s\n' "$command_child" >"$RUN/pg/command.$command_child"
+    fi
     trap 'kill -TERM "-$command_child" 2>/dev/null' TERM INT HUP
     app_await "$command_child" "$2"
     command_status=$?
     trap - TERM INT HUP
+    [ ! -d "${RUN:-}/pg" ] || rm -f "$RUN/pg/command.$command_child"
     if [ "$command_status" -eq 124 ] && app_alive "$command_child"; then
         command_end "$command_child"
         echo "the $command_name command did not return within $2 s, so it was ended. It has to come back while the app runs on: let it start a daemon, or write \`nohup ./server >server.log 2>&1 &\`."
@@ -73,9 +78,11 @@ command_up() {
 }
 
 command_record() {
-    rm -f "$BEFORE/command-up"
+    rm -f "$BEFORE/command-up" "$BEFORE/command-down"
     if [ -e "$ROOT/current" ] && { ! command_has status || command_up; }; then
         : >"$BEFORE/command-up"
+    else
+        : >"$BEFORE/command-down"
     fi
 }
 
@@ -143,8 +150,9 @@ command_prove() {
     command_releases=$(cd "$ROOT/releases" && pwd -P) || command_releases=$ROOT/releases
     app_proof="proven every process runs from the release"
     for command_pid in $command_ids; do
-        # One that has ended but was not waited for has a directory there, and answers `kill -0`.
-        if ! app_alive "$command_pid"; then
+        # One that has ended but was not waited for answers `kill -0`. /proc/1 is hidden where the processes
+        # of others are.
+        if ! app_alive "$command_pid" && [ -d /proc/1 ]; then
             app_reason="the status command names process $command_pid, which has ended. Did the app crash, or is its pid file an old one?"
             return 1
         fi
@@ -201,10 +209,12 @@ command_stop() {
 # command_restore: `current` is back; what ran before has to run again. The commands are the only ones
 # there are: those of this recipe.
 command_restore() {
-    if [ ! -e "$BEFORE/command-up" ]; then
+    if [ -e "$BEFORE/command-down" ]; then
         command_stop
         return
     fi
+    # Without a record nothing was started.
+    [ -e "$BEFORE/command-up" ] || return 0
     if command_has restart; then
         command_must restart
         return
@@ -216,6 +226,7 @@ command_restore() {
 }
 
 command_commit() { :; }
+command_done() { :; }
 
 command_pids() {
     if command_has status && [ -e "$ROOT/current" ] && command_up && [ -n "$command_ids" ]; then

@@ -7,6 +7,9 @@
 
 mod recipe;
 
+#[cfg(test)]
+mod tests;
+
 pub use recipe::RecipeFile;
 pub use recipe::recipe_files;
 

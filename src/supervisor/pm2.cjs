@@ -1,79 +1,12 @@
 'use strict';
 // Owns what PM2's list means: what has to be done so that new code runs, and whether it does. Called
-// by pm2.sh with a verb; reads files and /proc, never talks to PM2 itself, keeps to what node 12 knows.
+// by pm2.sh with a verb; reads files and /proc, never tells PM2 anything, keeps to what node 12 knows.
 
 const fs = require('fs');
 const net = require('net');
 const path = require('path');
-
-// The variable that tells, in PM2's list, with which settings an app was registered. Without it
-// nobody could tell a variable that left the configuration from one that PM2 itself brought along.
-const MARK = 'RDEPLOY_PM2';
-
-const readJson = (file) => JSON.parse(fs.readFileSync(file, 'utf8'));
-const readNames = (file) => (file && fs.existsSync(file) ? fs.readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
-const unique = (values) => Array.from(new Set(values));
-
-const real = (file) => {
-    try {
-        return fs.realpathSync(file);
-    } catch (error) {
-        return file;
-    }
-};
-
-const within = (file, directory) => file === directory || String(file).startsWith(directory + '/');
-
-// Writes a file that only its owner reads; a list is written one item a line.
-const write = (file, contents) => {
-    const text = Array.isArray(contents) ? contents.map((line) => line + '\n').join('') : JSON.stringify(contents, null, 1);
-    fs.writeFileSync(file, text, { mode: 0o600 });
-};
-
-const env = (proc) => proc.pm2_env || {};
-const pidOf = (proc) => proc.pid || 0;
-const byNames = (list, names) => list.filter((proc) => !env(proc).pmx_module && names.includes(proc.name));
-
-const cwdOf = (pid) => {
-    try {
-        return fs.readlinkSync('/proc/' + pid + '/cwd').replace(/ \(deleted\)$/, '');
-    } catch (error) {
-        return null;
-    }
-};
-
-const alive = (pid) => {
-    try {
-        const stat = fs.readFileSync('/proc/' + pid + '/stat', 'utf8');
-        return !/\) [ZX] /.test(stat);
-    } catch (error) {
-        return false;
-    }
-};
-
-const markOf = (proc) => {
-    try {
-        return JSON.parse(env(proc)[MARK] || (env(proc).env || {})[MARK]);
-    } catch (error) {
-        return null;
-    }
-};
-
-// Whether an app was registered from under ROOT: by its mark, its settings or where its process is.
-const isOwn = (proc, root) => {
-    const mark = markOf(proc);
-    if (mark && mark.root === root) return true;
-    const places = [env(proc).pm_cwd, env(proc).pm_exec_path, pidOf(proc) ? cwdOf(pidOf(proc)) : null];
-    return places.some((place) => place && (within(place, root) || within(real(place), real(root))));
-};
-
-// How many processes PM2 makes of `instances`.
-const wanted = (instances) => {
-    const cores = require('os').cpus().length || 1;
-    const number = parseInt(instances, 10);
-    if (isNaN(number)) return 1;
-    return Math.max(1, number > 0 ? number : cores + number);
-};
+const { MARK, alive, byNames, cwdOf, env, isOwn, markOf, pidOf, readJson, readNames, real, unique, wanted, within, writeJson, writeLines } = require('./pm2-list.cjs');
+const { defaultLogs, logFiles, sizes } = require('./pm2-logs.cjs');
 
 // Why a reload of a registered app would not give what the file says; null when it does.
 const needsReplacing = (app, procs) => {
@@ -107,58 +40,23 @@ const unpinned = (app) => {
     return Object.assign({}, app, { env: Object.assign({}, app.env, places) });
 };
 
+// Whether one worker can try the new code before the others leave the old: it is restarted by its id,
+// which applies no new variables and settings, so there must be none.
+const canTry = (app, procs) => {
+    const calm = (proc) => {
+        const old = markOf(proc);
+        const same = old && JSON.stringify(old) === app.env[MARK];
+        const value = (key) => (env(proc).env && key in env(proc).env ? env(proc).env[key] : env(proc)[key]);
+        return same && env(proc).status === 'online' && Object.keys(app.env).every((key) => String(value(key)) === app.env[key]);
+    };
+    return app.exec_mode === 'cluster_mode' && procs.length > 1 && procs.every(calm);
+};
+
 // The restart counter that a reload leaves behind; null when it cannot be foretold.
 const counterAfter = (proc) => {
     const { status, restart_time: count, pm_uptime: since } = env(proc);
     if (status === 'stopped' || status === 'errored') return count;
     return status === 'online' && Date.now() - since > 5000 ? count + 1 : null;
-};
-
-const sizes = (files) => {
-    const found = {};
-    for (const file of files) {
-        try {
-            found[file] = fs.statSync(file).size;
-        } catch (error) {
-            found[file] = 0;
-        }
-    }
-    return found;
-};
-
-const logFiles = (procs) =>
-    unique([].concat(...procs.map((proc) => [env(proc).pm_err_log_path, env(proc).pm_out_log_path])))
-        .filter((file) => file && file !== '/dev/null');
-
-const defaultLogs = (home, names) => {
-    const directory = path.join(home, 'logs');
-    let files = [];
-    try {
-        files = fs.readdirSync(directory);
-    } catch (error) {
-        return [];
-    }
-    const safe = names.map((name) => name.replace(/[^a-zA-Z0-9\\.\\-]/g, '-') + '-');
-    return files.filter((file) => safe.some((start) => file.startsWith(start))).map((file) => path.join(directory, file));
-};
-
-const homeOfPm2 = () => process.env.PM2_HOME || path.join(process.env.HOME || '/', '.pm2');
-
-const tail = (file, from, lines) => {
-    let text = '';
-    try {
-        const size = fs.statSync(file).size;
-        // A log that shrank was rotated; a long one is read from near its end.
-        const start = Math.max(from <= size ? from : 0, size - 64 * 1024);
-        const buffer = Buffer.alloc(size - start);
-        const handle = fs.openSync(file, 'r');
-        fs.readSync(handle, buffer, 0, buffer.length, start);
-        fs.closeSync(handle);
-        text = buffer.toString('utf8');
-    } catch (error) {
-        return [];
-    }
-    return text.split('\n').filter(Boolean).slice(-lines);
 };
 
 const verbs = {
@@ -177,7 +75,7 @@ const verbs = {
         for (const candidate of candidates) {
             try {
                 const list = JSON.parse(candidate);
-                if (Array.isArray(list)) return write(file, list);
+                if (Array.isArray(list)) return writeJson(file, list);
             } catch (error) {
                 // Not this one.
             }
@@ -224,7 +122,7 @@ const verbs = {
 
     // record LIST OUT NAMES...: the list's part that this deploy is about.
     record(list, out, ...names) {
-        write(out, byNames(readJson(list), [].concat(...names.map(readNames))));
+        writeJson(out, byNames(readJson(list), [].concat(...names.map(readNames))));
     },
 
     // own ROOT LIST NAMES [KEEP]: the ids of the apps of this tree, without those that stay.
@@ -237,14 +135,6 @@ const verbs = {
     // pids LIST NAMES: the processes that run.
     pids(list, names) {
         byNames(readJson(list), readNames(names)).map(pidOf).filter(Boolean).forEach((pid) => console.log(pid));
-    },
-
-    // logs LIST NAMES LINES: the end of each log.
-    logs(list, names, lines) {
-        for (const file of logFiles(byNames(readJson(list), readNames(names)))) {
-            const found = tail(file, 0, Number(lines));
-            if (found.length) console.log('==> ' + file + ' <==\n' + found.join('\n'));
-        }
     },
 
     // plan ROOT RECIPE WORK LEAVING REVERT: what has to be done, as files in WORK/plan.
@@ -260,6 +150,7 @@ const verbs = {
         const shrink = [];
         const grow = [];
         const facts = [];
+        const canary = [];
         const counters = {};
         let seconds = 15;
         let replaced = 0;
@@ -277,8 +168,8 @@ const verbs = {
                 start.push(app);
             } else if (reason) {
                 replaced += 1;
-                write(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
-                write(plan('replace-' + replaced + '.json'), { apps: [app] });
+                writeLines(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
+                writeJson(plan('replace-' + replaced + '.json'), { apps: [app] });
                 facts.push('note ' + app.name + ' is removed from PM2 and started again (' + reason + '): it is away for a moment');
             } else {
                 const pinned = procs.some((proc) => isPinned(app, proc));
@@ -286,6 +177,7 @@ const verbs = {
                 if (count < procs.length) shrink.push(count + ' ' + app.name);
                 if (count > procs.length) grow.push(count + ' ' + app.name);
                 procs.forEach((proc) => (counters[proc.pm_id] = counterAfter(proc)));
+                if (!revert && !pinned && canTry(app, procs)) canary.push(procs[0].pm_id + ' ' + app.name);
             }
         }
 
@@ -300,20 +192,44 @@ const verbs = {
             }
         }
 
-        write(plan('facts'), facts);
-        write(plan('seconds'), [Math.ceil(seconds)]);
-        write(plan('remove'), remove);
-        write(plan('shrink'), shrink);
-        write(plan('grow'), grow);
-        if (reload.length) write(plan('reload.json'), { apps: reload });
-        if (start.length) write(plan('start.json'), { apps: start });
+        writeLines(plan('facts'), facts);
+        writeLines(plan('seconds'), [Math.ceil(seconds)]);
+        writeLines(plan('remove'), remove);
+        writeLines(plan('shrink'), shrink);
+        writeLines(plan('grow'), grow);
+        writeLines(plan('canary'), canary);
+        if (reload.length) writeJson(plan('reload.json'), { apps: reload });
+        if (start.length) writeJson(plan('start.json'), { apps: start });
         const old = byNames(list, names);
-        write(path.join(work, 'baseline'), {
+        writeJson(path.join(work, 'baseline'), {
             counters,
             pids: old.map(pidOf).filter(Boolean),
-            logs: sizes(logFiles(old).concat(defaultLogs(homeOfPm2(), names))),
+            logs: sizes(logFiles(old).concat(defaultLogs(names))),
         });
-        write(path.join(work, 'seen'), {});
+        writeJson(path.join(work, 'seen'), {});
+    },
+
+    // tried ID WORK: how the worker fares that got the new code first: `bad REASON`, `ok` or `wait`.
+    tried(id, work) {
+        const baseline = readJson(path.join(work, 'baseline'));
+        const proc = readJson(path.join(work, 'list')).find((one) => String(one.pm_id) === id);
+        if (!proc) return console.log('bad the first process with the new code is gone from PM2');
+        const name = proc.name + ' (id ' + id + ')';
+        const { status, pm_uptime: since, restart_time: restarts } = env(proc);
+        fs.writeFileSync(path.join(work, 'judged'), proc.name, { mode: 0o600 });
+        const foretold = baseline.counters[id];
+        if (status === 'errored' || status === 'stopped' || status === 'waiting restart') {
+            return console.log('bad ' + name + ' is ' + status + ' in PM2');
+        }
+        if (foretold !== null && restarts > foretold) {
+            return console.log('bad ' + name + ' ended and was restarted by PM2 ' + (restarts - foretold) + ' times since the start');
+        }
+        if (status !== 'online' || Date.now() - since < 1500) return console.log('wait');
+        // It is restarted once more, with the others.
+        baseline.counters[id] = foretold === null ? null : restarts + 1;
+        baseline.pids.push(pidOf(proc));
+        writeJson(path.join(work, 'baseline'), baseline);
+        return console.log('ok');
     },
 
     // recheck RECIPE WORK: after a reload, which apps PM2 did not replace, and which it still runs from
@@ -336,14 +252,14 @@ const verbs = {
                 procs.forEach((proc) => (baseline.counters[proc.pm_id] = null));
             } else if (procs.some((proc) => isPinned(app, proc))) {
                 replaced += 1;
-                write(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
-                write(plan('replace-' + replaced + '.json'), { apps: [app] });
+                writeLines(plan('replace-' + replaced + '.ids'), procs.map((proc) => proc.pm_id));
+                writeJson(plan('replace-' + replaced + '.json'), { apps: [app] });
                 facts.push('note ' + app.name + ' could not be moved to current while running: it is away for a moment');
             }
         }
-        write(file, baseline);
-        write(plan('facts'), facts);
-        if (again.length) write(plan('again'), [again.join(' ')]);
+        writeJson(file, baseline);
+        writeLines(plan('facts'), facts);
+        if (again.length) writeLines(plan('again'), [again.join(' ')]);
         else if (fs.existsSync(plan('again'))) fs.unlinkSync(plan('again'));
     },
 
@@ -399,29 +315,16 @@ const verbs = {
             procs.forEach((proc) => judge(app, proc));
             if (procs.length !== number) say('bad', 'PM2 runs ' + procs.length + ' processes of ' + app.name + ' instead of ' + number);
         }
-        write(seenFile, seen);
+        writeJson(seenFile, seen);
         const proof = doubts.length ? 'unprovable ' + unique(doubts).join('; ') : 'proven ' + count + (count === 1 ? ' process runs' : ' processes run') + ' from the release';
         console.log(['ok', 'proof ' + proof].concat(out).join('\n'));
     },
 
-    // words RECIPE WORK LINES HOME: what the app that failed wrote since it was started.
-    words(recipe, work, lines, home) {
-        const file = path.join(work, 'judged');
-        const names = fs.existsSync(file) ? [fs.readFileSync(file, 'utf8')] : readNames(path.join(recipe, 'pm2-names'));
-        const procs = byNames(readJson(path.join(work, 'list')), names);
-        const known = fs.existsSync(path.join(work, 'baseline')) ? readJson(path.join(work, 'baseline')).logs : {};
-        let said = false;
-        for (const log of unique(logFiles(procs).concat(procs.length ? [] : defaultLogs(home, names)))) {
-            const found = tail(log, known[log] || 0, Number(lines));
-            if (found.length) console.log('==> ' + log + ' <==\n' + found.join('\n'));
-            said = said || found.length > 0;
-        }
-        if (!said) console.log(names.join(', ') + ' wrote nothing to its logs since it was started');
-    },
-
-    // restore ROOT WORK BEFORE NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to bring back.
-    restore(root, work, before, names) {
-        const recorded = before && fs.existsSync(before) ? readJson(before) : [];
+    // restore ROOT WORK BEFORE RESTORED NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to
+    // bring back. RESTORED is what an earlier call brought back.
+    restore(root, work, before, restored, names) {
+        const recorded = fs.existsSync(before) ? readJson(before) : [];
+        const standing = recorded.concat(fs.existsSync(restored) ? readJson(restored) : []);
         const concerned = unique(readNames(names).concat(recorded.map((proc) => proc.name)));
         const list = readJson(path.join(work, 'list'));
         const remove = [];
@@ -429,8 +332,10 @@ const verbs = {
         for (const name of concerned) {
             const now = byNames(list, [name]).filter((proc) => isOwn(proc, root));
             const then = recorded.filter((proc) => proc.name === name);
-            const sameAs = (proc) => (one) => one.pm_id === proc.pm_id && one.pid === proc.pid && env(one).status === env(proc).status;
-            if (now.length === then.length && now.every((proc) => then.some(sameAs(proc)))) continue;
+            const stands = (proc) => standing.some(
+                (one) => one.name === name && one.pid === proc.pid && env(one).status === env(proc).status,
+            );
+            if (now.length === then.length && now.every(stands)) continue;
             remove.push(...now.map((proc) => proc.pm_id));
             for (const proc of then) {
                 const settings = Object.assign({}, env(proc));
@@ -438,9 +343,26 @@ const verbs = {
                 dump.push(settings);
             }
         }
-        write(path.join(work, 'remove'), remove);
-        if (dump.length) write(path.join(work, 'dump'), dump);
+        writeLines(path.join(work, 'remove'), remove);
+        if (dump.length) writeJson(path.join(work, 'dump'), dump);
         else if (fs.existsSync(path.join(work, 'dump'))) fs.unlinkSync(path.join(work, 'dump'));
+    },
+
+    // restored WORK BEFORE RESTORED: what is wrong with what was brought back; PM2's word is not enough.
+    restored(work, before, restored) {
+        const recorded = fs.existsSync(before) ? readJson(before) : [];
+        const list = readJson(path.join(work, 'list'));
+        const wrong = [];
+        for (const name of unique(recorded.map((proc) => proc.name))) {
+            const then = byNames(recorded, [name]);
+            const now = byNames(list, [name]);
+            const running = (procs) => procs.filter((proc) => ['online', 'launching'].includes(env(proc).status)).length;
+            if (now.length !== then.length || running(now) < running(then)) {
+                wrong.push('PM2 runs ' + running(now) + ' processes of ' + name + ', before it were ' + running(then));
+            }
+        }
+        if (wrong.length) throw new Error('not everything could be put back: ' + wrong.join('; ') + '. See `pm2 ls` and `pm2 logs` on the host.');
+        writeJson(restored, byNames(list, recorded.map((proc) => proc.name)));
     },
 };
 

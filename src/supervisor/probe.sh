@@ -17,9 +17,7 @@ probe_first() {
     for probe_name in "$@"; do
         command -v "$probe_name" >/dev/null 2>&1 || continue
         case $probe_name in
-            # bash may be built without sockets, nc without -z; python3 may be a stub.
-            bash) bash -c 'help : >/dev/null; [ -n "$BASH_VERSION" ]' 2>/dev/null || continue ;;
-            nc) nc -h 2>&1 | grep -q -e '-z' || continue ;;
+            # A program of that name may be a stub that a version manager left.
             python3) python3 -c 'import socket, urllib.request' 2>/dev/null || continue ;;
             node) env -u NODE_OPTIONS node -e 0 2>/dev/null || continue ;;
         esac
@@ -68,7 +66,7 @@ probe_judge() {
     case $1 in
         2?? | 3??) return 0 ;;
         [1-9]??) echo "$2 answered $1" ;;
-        *) echo "$2 did not answer${1:+: $1}" ;;
+        *) echo "$2 did not answer: ${1:-the connection was closed}" ;;
     esac
     return 1
 }
@@ -85,7 +83,8 @@ probe_http_curl() {
 # GNU wget and BusyBox's both print the status lines with -S; the first is that of the URL itself.
 probe_http_wget() {
     if wget --help 2>&1 | grep -q BusyBox; then
-        probe_said=$(app_limit 6 wget -S -Y off -T 5 -O /dev/null "$1" 2>&1 </dev/null)
+        # Some builds know no -T; the limit is there anyway.
+        probe_said=$(app_limit 5 wget -S -Y off -O /dev/null "$1" 2>&1 </dev/null)
     else
         probe_said=$(app_limit 6 wget --no-config -S --no-proxy --tries=1 --timeout=5 --max-redirect=0 \
             --no-hsts -O /dev/null "$1" 2>&1 </dev/null)
@@ -184,9 +183,13 @@ probe_tcp_bash() {
     probe_tcp_judge $? "$1" "$2" "${probe_said##*: }"
 }
 
+# BusyBox's nc knows no -z in some builds. Without it nc stays until the other side hangs up, so to be
+# stopped means to have been connected.
 probe_tcp_nc() {
-    probe_said=$(app_limit 5 nc -z -w 5 "$1" "$2" 2>&1 </dev/null)
-    probe_tcp_judge $? "$1" "$2" "$probe_said"
+    probe_said=$(app_limit 4 nc -w 2 "$1" "$2" 2>&1 >/dev/null </dev/null)
+    probe_status=$?
+    [ "$probe_status" -ne 124 ] || probe_status=0
+    probe_tcp_judge "$probe_status" "$1" "$2" "$probe_said"
 }
 
 # curl waits for the other side to say something; that it connected is in its account of the time.

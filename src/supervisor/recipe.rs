@@ -21,6 +21,15 @@ use crate::shell;
 /// The version of the recipe's form. It rises when a guardian of an older version could misread it.
 const VERSION: &str = "1";
 
+/// The node programs that judge PM2's list. They are part of the recipe, so that a later guardian needs
+/// nothing else; `.cjs`, because a package.json above them may say that `.js` is something else.
+const PM2_PROGRAMS: &[(&str, &str)] = &[
+    ("pm2.cjs", include_str!("pm2.cjs")),
+    ("pm2-list.cjs", include_str!("pm2-list.cjs")),
+    ("pm2-logs.cjs", include_str!("pm2-logs.cjs")),
+    ("pm2-compile.cjs", include_str!("pm2-compile.cjs")),
+];
+
 /// One file of a recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecipeFile {
@@ -39,7 +48,9 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
     files.line("version", VERSION);
     files.line("app", &env.app);
     files.line("environment", &env.name);
-    files.line("settle", &seconds(env.settle).to_string());
+    // Where nothing runs, nothing can prove itself by staying up.
+    let settle = if env.supervisor == Supervisor::None { Duration::ZERO } else { env.settle };
+    files.line("settle", &seconds(settle).to_string());
     files.lines("path", &env.path);
 
     let mut vars = env.vars.clone();
@@ -60,8 +71,9 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
                 Pm2::Ecosystem(path) => files.line("pm2-ecosystem", path),
                 Pm2::Apps(apps) => files.add("pm2-apps.json", apps_json(apps, host_vars), true),
             }
-            files.add("pm2.cjs", include_str!("pm2.cjs").to_owned(), false);
-            files.add("pm2-compile.cjs", include_str!("pm2-compile.cjs").to_owned(), false);
+            for (name, program) in PM2_PROGRAMS {
+                files.add(name, (*program).to_owned(), false);
+            }
         }
     }
     if let Some(health) = &env.health {

@@ -4,6 +4,7 @@
 mod support;
 
 mod embedded;
+mod examples;
 mod fleet;
 mod program;
 mod ssh_behaviour;

@@ -9,9 +9,16 @@ work_commit() {
     set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
     durable "$ROOT"
     journal committed || fail "could not write the journal"
-    if [ "$VERB" = rollback ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ]; then
-        set_state "${PREVIOUS##*/}" bad
-    fi
+    # Going back says that what was left is bad; going forward again says nothing about it.
+    case ${PREVIOUS##*/} in
+        '' | *[!0-9]*) ;;
+        *)
+            if [ "$VERB" = rollback ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ] &&
+                [ "$RELEASE_ID" -lt "${PREVIOUS##*/}" ]; then
+                set_state "${PREVIOUS##*/}" bad
+            fi
+            ;;
+    esac
     return 0
 }
 
@@ -19,6 +26,7 @@ work_commit() {
 work_finish() {
     (app_env && app_find_path && app_commit) >"$RUN/out/commit" 2>&1 ||
         say warning "the supervisor's process list could not be saved: $(head -n 1 "$RUN/out/commit")"
+    adopt_previous
     for finish_id; do
         remove_release "$finish_id"
     done
@@ -32,6 +40,23 @@ work_finish() {
     umask 077
     history 'done'
     return 0
+}
+
+# adopt_previous: a release of another tool that was live until now can be gone back to, with the recipe
+# of the release that follows it, whose paths lead through `current`. It is never removed.
+adopt_previous() {
+    adopt_id=${PREVIOUS##*/}
+    case $adopt_id in
+        *[!0-9]*) return 0 ;;
+        ??????????????) ;;
+        *) return 0 ;;
+    esac
+    [ -d "$ROOT/releases/$adopt_id" ] && [ ! -d "$PRIVATE/releases/$adopt_id" ] || return 0
+    adopt_record=$PRIVATE/releases/$adopt_id
+    if ! { mkdir -p "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$adopt_id" adopted; }; then
+        rm -rf "$adopt_record"
+        say warning "release $adopt_id of another tool could not be recorded, so it cannot be gone back to"
+    fi
 }
 
 # work_stop: ends the live release's app; only for hosts inside rdeploy, which have a supervisor of their own.
@@ -48,9 +73,9 @@ work_stop() {
 # history OUTCOME: one line an attempt, for people. Best effort.
 history() {
     [ -d "$PRIVATE" ] || return 0
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s"}\n' \
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "${PREVIOUS##*/}" "$1" "${DIGEST:-}" \
-        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" \
+        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" "$TOKEN" \
         >>"$PRIVATE/history.ndjson" 2>/dev/null
 }
 

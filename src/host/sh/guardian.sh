@@ -131,7 +131,7 @@ act() {
     (
         setsid sh "$RUN/agent.sh" work "$RUN" "$@" </dev/null >"$RUN/out/$1" 2>&1 &
         act_pid=$!
-        printf '%s\n' "$act_pid" >"$RUN/pg/$action_n"
+        printf '%s %s\n' "$act_pid" "$(start_time "$act_pid")" >"$RUN/pg/$action_n"
         wait "$act_pid"
         act_code=$?
         rm -f "$RUN/pg/$action_n"
@@ -210,6 +210,9 @@ put_back() {
         if [ -n "$gone" ]; then
             act finish
         else
+            # The client goes on as after any commit.
+            closing=
+            rm -f "$RUN/closing"
             answer "failed $action_seq 97"
         fi
         return
@@ -222,15 +225,19 @@ put_back() {
     act revert
 }
 
-# kill_group FILE: ends the process group whose number is in it, and waits a moment for it to be gone.
+# kill_group FILE: ends the process group whose number and leader's start time are in it, and waits a
+# moment for it to be gone.
 kill_group() {
     kill_n=0
     while [ ! -s "$1" ] && [ "$kill_n" -lt 10 ]; do
         sleep 0.1 2>/dev/null || sleep 1
         kill_n=$((kill_n + 1))
     done
-    kill_pg=$(cat "$1" 2>/dev/null)
+    kill_pg='' kill_start=''
+    IFS=' ' read -r kill_pg kill_start 2>/dev/null <"$1"
     case $kill_pg in '' | *[!0-9]* | 0 | 1) return 0 ;; esac
+    # When the guardian died long ago, the number may be another process's by now.
+    [ ! -d "/proc/$kill_pg" ] || [ "$(start_time "$kill_pg")" = "$kill_start" ] || return 0
     kill -KILL "-$kill_pg" 2>/dev/null || kill -KILL "$kill_pg" 2>/dev/null
     kill_n=0
     while kill -0 "-$kill_pg" 2>/dev/null && [ "$kill_n" -lt 20 ]; do

@@ -62,13 +62,24 @@ succeed_dead() {
         return 1
     fi
     mv -f "$PRIVATE/lock.after.$lock_dead" "$PRIVATE/lock" || return 1
+    lock_undone=reverted
     if [ -f "$PRIVATE/run/$lock_dead/attempt" ]; then
-        say note "an earlier attempt died here without putting the host back; undoing it first"
-        setsid sh "$RUN/agent.sh" undo "$PRIVATE/run/$lock_dead" </dev/null >"$RUN/out/undo" 2>&1 || {
-            say note "the earlier attempt could not be undone: $(head -n 1 "$RUN/out/undo")"
-            return 0
-        }
+        say note "an earlier attempt died here; what it left behind is settled first"
+        setsid sh "$RUN/agent.sh" undo "$PRIVATE/run/$lock_dead" </dev/null >"$RUN/out/undo" 2>&1
+        case $? in
+            0) grep '^say reverted_link ' "$RUN/out/undo" ;;
+            97) lock_undone=committed ;;
+            *)
+                cp "$RUN/out/undo" "$PRIVATE/revert-failed.log"
+                # The steps have written before it; the last line sums up.
+                lock_reason=$(grep -v '^say ' "$RUN/out/undo" | tail -n 1)
+                say note "the earlier attempt could not be undone: $lock_reason"
+                say undone "failed $lock_reason"
+                return 0
+                ;;
+        esac
     fi
+    say undone "$lock_undone"
     rm -rf "$PRIVATE/run/$lock_dead"
 }
 

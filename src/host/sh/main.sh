@@ -2,7 +2,7 @@
 # Owns what the agent does when it is started, by its first argument:
 #   guardian           (default) preflight, lock, guard; the client's lines come on standard input
 #   work RUN NAME ...  one action, as the guardian's child
-#   undo RUN           undo of a dead attempt
+#   undo RUN           undo of a dead attempt; 97 when it had committed
 #   receive|receive_manifest|hook RUN ...   what runs beside the guardian on a channel of its own
 #   output RUN NAME    what an action wrote
 
@@ -27,6 +27,7 @@ guardian_main() {
                 derive
                 take_lock >"$META/lock.out" 2>&1 3>&1
                 lock_code=$?
+                grep '^say ' "$META/lock.out"
                 case $lock_code in
                     0)
                         state_facts
@@ -35,7 +36,6 @@ guardian_main() {
                         return
                         ;;
                     *)
-                        grep '^say ' "$META/lock.out"
                         say reason "$(grep -v '^say ' "$META/lock.out" | head -n 3)"
                         free_lock
                         ;;
@@ -74,8 +74,17 @@ case ${1:-guardian} in
         load "$RUN"
         umask 077
         cd "$ROOT" && : >"$RUN/closing" || exit
+        # What the dead guardian had started may still be at work.
+        for undo_group in "$RUN"/pg/*; do
+            [ ! -f "$undo_group" ] || kill_group "$undo_group"
+        done
+        if journaled committed; then
+            (app_env && app_find_path && app_commit)
+            history 'done'
+            exit 97
+        fi
         if work_revert; then
-            history 'reverted by the next attempt'
+            history reverted
         else
             history 'revert failed'
             exit 1

@@ -5,7 +5,8 @@
 # that a closing guardian either sees it or has already forbidden it.
 beside() {
     load "$RUN"
-    group_of $$ >"$RUN/pg/$1.$$" || return 1
+    beside_group=$(group_of $$) || return 1
+    printf '%s %s\n' "$beside_group" "$(start_time "$beside_group")" >"$RUN/pg/$1.$$" || return 1
     still_ours || fail "the lock was lost or the host is being put back; nothing was done" || return 1
     trap 'rm -f "$RUN/pg/'"$1.$$"'"' EXIT
 }
@@ -91,7 +92,8 @@ work_prepare() {
         find "$prepare_from" -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
         fail "could not set the modes of the release" || return
     prepare_record=$PRIVATE/releases/$RELEASE_ID
-    mkdir -p "$prepare_record" && set_state "$RELEASE_ID" preparing &&
+    mkdir -p "$prepare_record" && printf '%s\n' "$TOKEN" >"$prepare_record/attempt" &&
+        set_state "$RELEASE_ID" preparing &&
         printf '%s\n' "$DIGEST" >"$prepare_record/digest" &&
         printf '%s\n' "$COMMIT" >"$prepare_record/commit" &&
         printf '%s\n' "$OWNER" >"$prepare_record/actor" &&

@@ -28,10 +28,11 @@ work_activate() {
         LEAVING=$PRIVATE/releases/${PREVIOUS##*/}/recipe
     fi
     journal starting
-    app_env && app_find_path && app_start || return
+    # In shells of their own: the user's variables may have the names of the agent's.
+    (app_env && app_find_path && app_start) || return
     journal verifying
     say phase verifying
-    app_verify
+    (app_env && app_find_path && app_verify)
 }
 
 # work_revert: puts back what ran before. Every step is tried even when an earlier one failed.
@@ -76,8 +77,22 @@ revert_app() {
         REVERT=1
         app_env && app_find_path && app_start && app_verify
     else
-        app_env && app_find_path && app_restore
+        app_env && app_find_path && app_restore && revert_answers
     fi
+}
+
+# revert_answers: what another tool had started is given time to come up again. It has no recipe that
+# says when it is well; today's health check may never have fitted it, so a "no" is only told.
+revert_answers() {
+    [ -n "$PREVIOUS" ] && [ -n "$(app_health kind)" ] || return 0
+    revert_left=$(app_health timeout)
+    while [ "${revert_left:-30}" -gt 0 ]; do
+        probe_once >/dev/null
+        case $? in 0 | 2) return 0 ;; esac
+        sleep 1
+        revert_left=$((${revert_left:-30} - 1))
+    done
+    say warning "what ran before was started again, but today's health check does not pass with it"
 }
 
 # revert_hooks: the undo commands of the hooks that completed, last completed first.
@@ -99,7 +114,8 @@ revert_hooks() {
 forget_failed() {
     rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
     rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
-    [ "$VERB" = deploy ] && [ -n "$RELEASE_ID" ] && [ -d "$PRIVATE/releases/$RELEASE_ID" ] || return 0
+    # Only what this attempt made: whoever took over from it must not condemn what it committed.
+    [ -n "$RELEASE_ID" ] && [ "$(cat "$PRIVATE/releases/$RELEASE_ID/attempt" 2>/dev/null)" = "$TOKEN" ] || return 0
     set_state "$RELEASE_ID" failed
     for forget_record in "$PRIVATE"/releases/*/; do
         forget_id=$(basename "$forget_record")

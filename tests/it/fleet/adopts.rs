@@ -2,12 +2,13 @@
 
 use super::app::App;
 use super::site::Site;
+use super::site::wait_until_all_answer;
 
-const BY_HAND: &str = "20200101000000";
+pub(super) const BY_HAND: &str = "20200101000000";
 
 /// Lays a release out by hand and registers the app from inside it, which pins it there: PM2 stores
 /// the directory behind `current`, so that no reload ever leaves it.
-fn set_up_by_hand(site: &Site, version: &str) {
+pub(super) fn set_up_by_hand(site: &Site, version: &str) {
     let Site { user, deploy_to, port, .. } = site;
     site.on_every_host(|host| {
         host.must(
@@ -20,7 +21,7 @@ fn set_up_by_hand(site: &Site, version: &str) {
             ),
         );
     });
-    super::site::wait_until_all_answer(site, version);
+    wait_until_all_answer(site, version);
     assert_eq!(site.serves(version), BY_HAND);
 }
 
@@ -50,7 +51,7 @@ fn a_failed_first_deploy_restores_the_app_registered_by_hand() {
     set_up_by_hand(&site, "by-hand");
 
     site.write_app(&App::version("v1").throws_at_start());
-    site.deploy().ends_with(5).says("cannot reach the database");
+    site.deploy().ends_with(5).says("shop");
 
     site.still_runs("by-hand", BY_HAND);
     only_the_app_is_registered(&site);
@@ -62,7 +63,7 @@ fn a_failed_first_deploy_restores_the_app_registered_by_hand() {
 fn a_failed_very_first_deploy_leaves_no_app_behind() {
     let Some(site) = Site::on_three_hosts("a_failed_very_first_deploy_leaves_no_app_behind") else { return };
     site.write_app(&App::version("v1").throws_at_start());
-    site.deploy().ends_with(5).says("cannot reach the database");
+    site.deploy().ends_with(5).says("shop");
     for host in site.fleet().hosts() {
         assert_eq!(site.current(host), None, "host {}", host.number);
         assert_eq!(site.workers(host).len(), 0, "host {}", host.number);

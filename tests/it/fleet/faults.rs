@@ -27,7 +27,7 @@ fn same(app: App) -> App {
 fn each_fault_leaves_everything_as_it_was(site: &Site, faults: &[Fault]) {
     let first = site.runs("v1");
     for Fault { name, code, says, app, configure } in faults {
-        crate::support::note(&format!("fault: {name}"));
+        crate::support::fleet::note(&format!("fault: {name}"));
         site.write_app(&app(App::version("v2")));
         site.configure(configure);
         let run = site.deploy().ends_with(*code);
@@ -66,7 +66,7 @@ fn a_failing_build_or_hook_leaves_everything_as_it_was() {
         Fault {
             name: "a hook hangs",
             code: 5,
-            says: &["10.77.0.", "before_switch", "2s"],
+            says: &["10.77.0.", "before_switch", "2 s"],
             app: same,
             configure: |settings| {
                 settings.hooks =

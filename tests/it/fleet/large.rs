@@ -42,7 +42,7 @@ fn ten_thousand_files_reach_three_hosts_in_little_memory() {
     assert!(second.peak_memory < 64 << 20, "it held {} MiB at its peak", second.peak_memory >> 20);
     every_host_has(&site, &public);
     site.is_clean();
-    crate::support::note(&format!(
+    crate::support::fleet::note(&format!(
         "10,000 files, 100 MB, 3 hosts: {:.1} s, peak {} MiB; then 3 files: {:.1} s, peak {} MiB",
         first.took.as_secs_f64(),
         first.peak_memory >> 20,

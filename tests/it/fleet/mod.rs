@@ -8,6 +8,7 @@ mod site;
 mod adopts;
 mod deploys;
 mod faults;
+mod harness;
 mod interrupted;
 mod large;
 mod locked;

@@ -33,6 +33,8 @@ pub(crate) struct Site {
     pub(crate) deploy_to: String,
     /// The port its app listens on.
     pub(crate) port: u16,
+    /// How many workers the app has.
+    pub(crate) instances: usize,
 }
 
 enum Reach {
@@ -81,7 +83,7 @@ impl Site {
         let user = format!("deploy{number}");
         let deploy_to = format!("/srv/site{number}");
         let folder = tempfile::Builder::new().prefix("rdeploy-site-").tempdir().unwrap();
-        let site = Self { fleet: reach(), folder, user, deploy_to, port: 4000 + number };
+        let site = Self { fleet: reach(), folder, user, deploy_to, port: 4000 + number, instances: 2 };
         for name in ["home", "project"] {
             fs::create_dir(site.folder.path().join(name)).unwrap();
         }
@@ -159,7 +161,10 @@ impl Site {
             known_hosts: self.folder.path().join("known_hosts"),
         };
         change(&mut settings);
-        fs::write(self.project().join("deploy.toml"), settings.toml(&self.deploy_to, self.port)).unwrap();
+        let file = self.project().join("deploy.toml");
+        fs::write(&file, settings.toml(&self.deploy_to, self.port)).unwrap();
+        // A mistake here would look like what the test is about (exit code 2), or not at all.
+        rdeploy::config::load(Some(&file), &self.project()).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// How this site's user logs in to an address.
@@ -219,7 +224,7 @@ impl Site {
             assert_eq!(said["release"], *current, "host {number}: {said}");
         }
         let workers = self.workers(host);
-        assert!(!workers.is_empty(), "host {number}: PM2 keeps nothing up");
+        assert_eq!(workers.len(), self.instances, "host {number}: what PM2 keeps up: {workers:?}");
         for (pid, cwd) in workers {
             assert_eq!(cwd, current, "host {number}: where worker {pid} runs");
         }
@@ -247,27 +252,25 @@ impl Site {
 
     /// The names PM2 has registered for this user on a host, once an instance.
     pub(crate) fn registered(&self, host: &Host) -> Vec<String> {
-        self.pm2_list(host).iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
+        let list = host.must(&self.user, "pm2 jlist -s </dev/null");
+        let list: Vec<serde_json::Value> = serde_json::from_str(list.lines().last().unwrap()).unwrap();
+        list.iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every process PM2 keeps up for this user, and where each runs, as the kernel says.
-    pub(crate) fn workers(&self, host: &Host) -> BTreeMap<u64, String> {
-        let line = |app: &serde_json::Value| {
-            let pid = app["pid"].as_u64().unwrap();
-            format!("echo {pid} \"$(readlink /proc/{pid}/cwd || echo gone)\"\n")
-        };
-        let script: String = self.pm2_list(host).iter().map(line).collect();
-        let said = host.must(&self.user, &script);
+    /// Every process this user's PM2 keeps up, and where each runs: as the kernel says, not PM2. The
+    /// daemon also calls `ps` now and then for its figures; that is no worker.
+    pub(crate) fn workers(&self, host: &Host) -> BTreeMap<u32, String> {
+        let script = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\
+                      pm2=${pm2%/cmdline}; [ -O $pm2 ] || continue\n\
+                      for pid in $(cat $pm2/task/*/children); do\n\
+                      exe=$(readlink /proc/$pid/exe) && [ \"${exe##*/}\" = node ] || continue\n\
+                      [ \"$(head -c 4 /proc/$pid/cmdline)\" != 'PM2 ' ] || continue\n\
+                      echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done";
         let worker = |line: &str| {
             let (pid, cwd) = line.split_once(' ').unwrap();
             (pid.parse().unwrap(), cwd.to_owned())
         };
-        said.lines().map(worker).collect()
-    }
-
-    fn pm2_list(&self, host: &Host) -> Vec<serde_json::Value> {
-        let list = host.must(&self.user, "pm2 jlist -s </dev/null");
-        serde_json::from_str(list.lines().last().unwrap()).unwrap()
+        host.must(&self.user, script).lines().map(worker).collect()
     }
 
     /// This user's processes on a host that neither systemd nor PM2 nor the app accounts for: what a

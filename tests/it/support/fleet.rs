@@ -245,9 +245,14 @@ pub(crate) fn eventually(limit: Duration, what: &str, mut done: impl FnMut() -> 
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
     }
     started.elapsed()
+}
+
+/// Says something about a running test, where nothing captures it.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn neighbour(room: u32, program: &str) -> Command {
