@@ -53,9 +53,7 @@ pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
 
 fn choose<'a>(project: &'a config::Project, name: Option<&str>) -> Result<&'a Environment, Fatal> {
     match name {
-        Some(name) => {
-            project.environment(name).map_err(|unknown| Fatal::usage(&unknown).hint(unknown.hint()))
-        }
+        Some(name) => super::environment_of(project, name),
         None => project
             .environments
             .values()

@@ -92,11 +92,12 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         verbose: args.global.verbose.max(global.verbose),
     };
     let project = launch::project(&global)?;
-    let environment =
-        project.environment(&name).map_err(|unknown| Fatal::usage(&unknown).hint(unknown.hint()))?.clone();
+    let environment = super::environment_of(&project, &name)?.clone();
     if args.verb == EnvironmentVerb::Stop {
         if !matches!(environment.hosts, Hosts::Embedded(_)) {
-            return Err(Fatal::usage(format!("`stop` is for embedded environments; {name} has real hosts")));
+            return Err(Fatal::usage(format!(
+                "`stop` ends hosts inside rdeploy, and {name} has real ones; nothing was done"
+            )));
         }
         let ended = place::stop(&environment, &project.root).await?;
         super::tell(&ended)?;
@@ -107,5 +108,14 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         (None, Some(file)) => Source::Artifact(file),
         (None, None) => Source::Build,
     };
-    launch::launch(Launch { environment, root: project.root, source, verbose: global.verbose }).await
+    let command = format!("rdeploy {name}");
+    launch::launch(Launch {
+        environment,
+        goal: name,
+        command,
+        root: project.root,
+        source,
+        verbose: global.verbose,
+    })
+    .await
 }

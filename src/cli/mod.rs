@@ -10,6 +10,7 @@ mod identity;
 mod launch;
 mod place;
 mod release_source;
+mod run;
 pub mod serve;
 mod serve_verb;
 mod to;
@@ -89,6 +90,13 @@ pub async fn run(args: Vec<OsString>) -> Result<u8, Fatal> {
         Verb::Serve(args) => serve_verb::run(args).await,
         Verb::Environment(words) => environment::run(&cli.global, words).await,
     }
+}
+
+/// The environment of that name, or what was probably meant.
+fn environment_of<'a>(project: &'a config::Project, name: &str) -> Result<&'a config::Environment, Fatal> {
+    project.environment(name).map_err(|unknown| {
+        Fatal::usage(format!("there is no environment `{}`", unknown.name)).hint(unknown.hint())
+    })
 }
 
 /// Writes a result to standard output.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(super) struct Places {
     pub(super) all: Vec<Place>,
     pub(super) settings: ssh::Settings,
     embedded: Vec<EmbeddedHost>,
+    /// Keys of the embedded hosts, while they are there.
+    _known_hosts: Option<tempfile::NamedTempFile>,
 }
 
 impl Places {
@@ -75,6 +78,7 @@ impl Places {
             all: hosts.iter().map(place).collect(),
             settings: (&environment.ssh).into(),
             embedded: Vec::new(),
+            _known_hosts: None,
         }
     }
 
@@ -110,14 +114,16 @@ impl Places {
             });
             running.push(server);
         }
-        std::fs::write(sandbox.known_hosts_file(), known)?;
+        // Of this run alone: the ports differ from those of a run beside it.
+        let mut file = tempfile::Builder::new().prefix("known_hosts-").tempfile_in(sandbox.root())?;
+        file.write_all(known.as_bytes())?;
         let settings = ssh::Settings {
             identity: vec![sandbox.login_key_file()],
-            known_hosts: vec![sandbox.known_hosts_file()],
+            known_hosts: vec![file.path().to_owned()],
             connect_timeout: environment.ssh.connect_timeout,
             agent: false,
         };
-        Ok(Self { all: places, settings, embedded: running })
+        Ok(Self { all: places, settings, embedded: running, _known_hosts: Some(file) })
     }
 
     /// Ends embedded hosts; what they started goes on.

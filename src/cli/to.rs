@@ -63,6 +63,7 @@ pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
     }
     let directory = std::env::current_dir()
         .map_err(|error| Fatal::usage(format!("the working directory cannot be read: {error}")))?;
+    let command = format!("rdeploy to {}", args.targets.join(" "));
     let environment = config::one_off(OneOff {
         directory: directory.clone(),
         targets: args.targets,
@@ -78,5 +79,7 @@ pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
     })
     .map_err(|error| Fatal::configuration(error.render(report::Options::wants_color_on_stderr())))?;
     let source = args.rollback.map_or(Source::Build, RollbackTo::source);
-    launch::launch(Launch { environment, root: directory, source, verbose: global.verbose }).await
+    let goal = environment.deploy_to.clone();
+    launch::launch(Launch { environment, goal, command, root: directory, source, verbose: global.verbose })
+        .await
 }

@@ -140,7 +140,8 @@ impl<H: Host> Transaction<'_, H> {
             phase: match member.stage {
                 Stage::Finished | Stage::Committed => Phase::Done,
                 Stage::Reverted => Phase::Reverted,
-                Stage::RevertFailed | Stage::Unconfirmed => Phase::Failed,
+                Stage::RevertFailed => Phase::Failed,
+                Stage::Unconfirmed => Phase::Reverting,
                 Stage::Connected => Phase::Checking,
                 Stage::Locked => Phase::Locking,
                 Stage::Prepared => Phase::Waiting,
@@ -149,7 +150,7 @@ impl<H: Host> Transaction<'_, H> {
             live: match member.stage {
                 Stage::RevertFailed | Stage::Unconfirmed => None,
                 Stage::Committed | Stage::Finished => release.map(|id| id.to_string()),
-                _ => member.facts.live_name(),
+                _ => Some(member.facts.live_shown()),
             },
         };
         let hosts = self.fleet.members.iter().map(host).collect();

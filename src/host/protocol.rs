@@ -196,6 +196,11 @@ impl Facts {
         self.current.as_deref()?.rsplit('/').next().map(str::to_owned)
     }
 
+    /// The name of what is live, or that there is nothing, for a person.
+    pub fn live_shown(&self) -> String {
+        self.live_name().unwrap_or_else(|| "none".to_owned())
+    }
+
     /// The newest id found on the host.
     pub fn newest(&self) -> Option<ReleaseId> {
         self.releases.iter().map(|release| release.id).max()

@@ -116,6 +116,7 @@ fn failures(failures: &[Failure], paint: Paint) -> Vec<String> {
         block.push(String::new());
         let place = match failure.hosts.as_slice() {
             [] => String::new(),
+            [host] if failure.error.contains(host.as_str()) => String::new(),
             hosts => format!("{}: ", hosts.join(", ")),
         };
         block.push(format!("{} {place}{}", paint.bad("error:"), failure.error));
@@ -160,7 +161,7 @@ fn end_words(phase: Phase) -> &'static str {
         Phase::Switching => "left while switching",
         Phase::Verifying => "left while verifying",
         Phase::Finishing => "left while finishing",
-        Phase::Reverting => "left while being put back",
+        Phase::Reverting => "not confirmed",
         Phase::Done => "done",
         Phase::Reverted => "put back",
         Phase::Failed => "failed",
@@ -171,13 +172,14 @@ fn end_words(phase: Phase) -> &'static str {
 pub fn meaning(exit_code: u8) -> &'static str {
     match exit_code {
         0 => "done; every host runs what was asked",
-        2 => "usage, configuration or local build; no host was touched",
+        1 => "unexpected: this is a bug in rdeploy",
+        2 => "the command line, the configuration or the local build is wrong; no host was touched",
         3 => "preflight, connection or login failed; no host was changed",
         4 => "locked by somebody else; no host was changed",
         5 => "failed; every host runs what it ran before",
         6 => "failed, and some host could not be put back: a person must act",
         7 => "done on fewer hosts than asked, as the configuration allows",
-        8 => "the outcome is not confirmed on some host",
+        8 => "not confirmed on some host: it puts itself back, or the next command says how it stands",
         130 => "interrupted; every host runs what it ran before",
         _ => "unexpected: this is a bug in rdeploy",
     }

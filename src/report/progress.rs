@@ -17,6 +17,7 @@ use crate::event::Proof;
 
 use super::closing;
 use super::closing::Closing;
+use super::format;
 use super::live;
 use super::live::Size;
 use super::paint::Paint;
@@ -179,8 +180,18 @@ impl<W: Write> Progress<W> {
             Tone::Warning => paint.warning("!"),
             Tone::Bad => paint.bad("✗"),
         };
-        let line = |line: &String| match (&said.place, said.tone) {
-            (_, Tone::Title) => paint.bold(line),
+        let columns = (self.size)().columns;
+        // What went well is worth a line, not two; what did not is told whole.
+        let fit = |line: &String| match (said.tone, &said.place) {
+            (Tone::Good | Tone::Step, Place::Host(name)) => {
+                format::cut(line, columns.saturating_sub(5 + format::width(name)))
+            }
+            (Tone::Good | Tone::Step, Place::Local) => format::cut(line, columns.saturating_sub(3)),
+            _ => line.clone(),
+        };
+        let lines = said.lines.iter().map(fit);
+        let line = |line: String| match (&said.place, said.tone) {
+            (_, Tone::Title) => paint.bold(&line),
             (Place::Run, _) => format!("{mark} {line}"),
             (Place::Local, Tone::Output) => format!("{mark} {}", paint.dim(&format!("| {line}"))),
             (Place::Local, _) => format!("{mark} {line}"),
@@ -189,7 +200,7 @@ impl<W: Write> Progress<W> {
             }
             (Place::Host(name), _) => format!("{mark} {}  {line}", paint.bold(name)),
         };
-        said.lines.iter().map(line).collect()
+        lines.map(line).collect()
     }
 
     /// Writes lines above the live ones.

@@ -81,11 +81,11 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
             said(Place::Run, Tone::Title, Always, opening(verb, app, environment, hosts))
         }
         EventKind::LocalCommandStarted { command } => {
-            said(Place::Local, Step, Always, format!("$ {}", text::one_line(command)))
+            said(Place::Local, Step, Always, format!("$ {}", self::command(command)))
         }
         EventKind::LocalCommandOutput { line, stream: _ } => output(Place::Local, line),
         EventKind::LocalCommandFinished { command, duration } => {
-            let line = format!("{}: done in {}", text::one_line(command), format::span(*duration));
+            let line = format!("{}: done in {}", self::command(command), format::span(*duration));
             said(Place::Local, Good, Always, line)
         }
         EventKind::PackProgressed { files: _, bytes: _ } => None,
@@ -159,9 +159,17 @@ fn output(place: Place, line: &str) -> Option<Said> {
     Some(Said { place, tone: Tone::Output, level: Level::Verbose, lines })
 }
 
+/// The longest part of a command that a line about it shows; a failure shows it whole.
+const LONGEST_COMMAND: usize = 60;
+
+/// A command's name, as it is shown in lines.
+pub(crate) fn command(command: &str) -> String {
+    format::cut(&text::one_line(command), LONGEST_COMMAND)
+}
+
 /// A hook's name, as it is shown everywhere.
-pub(crate) fn hook(point: &str, command: &str) -> String {
-    format!("{}: {}", text::one_line(point), text::one_line(command))
+pub(crate) fn hook(point: &str, what: &str) -> String {
+    format!("{}: {}", text::one_line(point), command(what))
 }
 
 /// `deploy of shop on prod: web1.example.com, web2.example.com`
