@@ -9,6 +9,8 @@ mod probe;
 mod protocol;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
