@@ -14,7 +14,14 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let code = runtime.block_on(cli::run(std::env::args_os().collect())).unwrap_or_else(|fatal| {
+    let run = || runtime.block_on(cli::run(std::env::args_os().collect()));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        // What went wrong, and where, is told already. Guardians put back what was under way.
+        Err(cli::Fatal::unexpected(
+            "rdeploy stopped unexpectedly; hosts that were switched put themselves back",
+        ))
+    });
+    let code = ended.unwrap_or_else(|fatal| {
         if fatal.rendered {
             report::rendered(&fatal.message);
         } else {

@@ -14,7 +14,6 @@ use crate::artifact;
 use crate::config;
 use crate::config::Environment;
 use crate::deploy::Outcome;
-use crate::report;
 
 /// Arguments of `rdeploy build`.
 #[derive(Args, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct BuildArgs {
 pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
     let project = launch::project(global)?;
     let environment = choose(&project, args.env.as_deref())?;
-    let screen = launch::Screen::open(global.verbose, &environment.name)?;
+    let screen = launch::Screen::open_beside_result(global.verbose, &environment.name)?;
     let cancel = CancellationToken::new();
     launch::cancel_on_signal(&cancel);
     let made = release_source::build(environment, &project.root, &screen.events, &cancel).await;
@@ -48,7 +47,7 @@ pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
             to
         }
     };
-    report::result(&path.display().to_string()).map_err(Fatal::unexpected)?;
+    super::tell(&path.display().to_string())?;
     Ok(Outcome::Done.code())
 }
 

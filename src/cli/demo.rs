@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
 
 use clap::Args;
 use http_body_util::BodyExt as _;
@@ -13,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Fatal;
 use super::launch;
+use super::tell;
 use crate::deploy::Outcome;
 use crate::embedded::Sandbox;
-use crate::report;
 use crate::shell;
 
 /// How many hosts the demo has.
@@ -29,11 +31,23 @@ pub(super) struct DemoArgs {
     keep: Option<PathBuf>,
 }
 
+/// How long an attempt that was left to its hosts may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What happens to the sample app before a step.
+enum Change {
+    /// Its page says this from now on.
+    Page(&'static str),
+    /// Its page is lost.
+    NoPage,
+    /// Nothing.
+    None,
+}
+
 /// One step of the story.
 struct Step {
     tells: &'static str,
-    /// Content of the app before it; none leaves it as it is.
-    page: Option<&'static str>,
+    change: Change,
     args: &'static [&'static str],
     code: u8,
     /// What every host answers afterwards.
@@ -42,29 +56,32 @@ struct Step {
 
 const STORY: [Step; 4] = [
     Step {
-        tells: "Version 1 of a small web app goes to two hosts. Both get it before either switches.",
-        page: Some("version 1\n"),
+        tells: "The first deploy: the app is packed once and sent to both hosts, and neither starts it\n   \
+                before both have it.",
+        change: Change::Page("version 1\n"),
         args: &["dev"],
         code: 0,
         answer: "version 1",
     },
     Step {
-        tells: "Version 2 replaces it: uploaded beside it, switched by one rename, proven to answer.",
-        page: Some("version 2\n"),
+        tells: "A new version: it is unpacked beside the old one, one rename makes it live, and then it\n   \
+                has to prove that it runs and answers.",
+        change: Change::Page("version 2\n"),
         args: &["dev"],
         code: 0,
         answer: "version 2",
     },
     Step {
-        tells: "Version 3 is broken: it starts, but has no page, so its health check fails. Watch both hosts go back by themselves; exit code 5 says so.",
-        page: None,
+        tells: "A broken version: it starts, but it has lost its page, so the health check fails. Both\n   \
+                hosts go back to version 2 by themselves; exit code 5 stands for exactly that.",
+        change: Change::NoPage,
         args: &["dev"],
         code: 5,
         answer: "version 2",
     },
     Step {
-        tells: "And a rollback by hand, to the release that was live before.",
-        page: None,
+        tells: "A rollback: back to the release that was live before, proven in the same way.",
+        change: Change::None,
         args: &["dev", "--rollback"],
         code: 0,
         answer: "version 1",
@@ -76,23 +93,24 @@ pub(super) async fn run(args: DemoArgs) -> Result<u8, Fatal> {
     let cancel = CancellationToken::new();
     launch::cancel_on_signal(&cancel);
     tell(&format!(
-        "A sample app in {}\nand {HOSTS} SSH hosts inside rdeploy, on loopback. Every step below is a command you have, too.",
+        "Here is a small web app, and {HOSTS} SSH hosts to deploy it to: they run inside rdeploy, on this\n\
+         machine only. Every step below is a command that you have, too.\n\
+         The project: {}",
         stage.project.display()
     ))?;
     let told = stage.play(&cancel).await;
     // Whatever happened: what was started is ended.
-    let ended = stage.rdeploy(&["dev", "stop"]).await;
+    let ended = stage.end().await;
     told?;
     match ended? {
         0 => {}
         code => return Err(Fatal::unexpected(format!("`rdeploy dev stop` ended with code {code}"))),
     }
     if cancel.is_cancelled() {
+        tell("The demo was stopped; nothing of it is left running.")?;
         return Ok(Outcome::Interrupted.code());
     }
-    tell(
-        "That was the demo: nothing of it is left running. Next: copy deploy.toml.example to your project.",
-    )?;
+    tell(&stage.farewell())?;
     Ok(Outcome::Done.code())
 }
 
@@ -102,7 +120,7 @@ struct Stage {
     state: PathBuf,
     program: PathBuf,
     /// Removed at the end, unless it is to be kept.
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Stage {
@@ -130,24 +148,23 @@ impl Stage {
             std::fs::write(project.join("deploy.toml"), configuration(&program))
         };
         write().map_err(|error| Fatal::usage(format!("{}: {error}", project.display())))?;
-        Ok(Self { state: root.join("state"), root, project, program, _directory: directory })
+        Ok(Self { state: root.join("state"), root, project, program, directory })
     }
 
     async fn play(&self, cancel: &CancellationToken) -> Result<(), Fatal> {
         for (n, step) in STORY.iter().enumerate() {
-            tell(&format!("\n{}. {}", n + 1, step.tells))?;
-            self.write_page(n, step).map_err(Fatal::unexpected)?;
-            tell(&format!("$ rdeploy {}", step.args.join(" ")))?;
+            self.change(&step.change).map_err(Fatal::unexpected)?;
+            tell(&format!("\n{}. {}\n\n$ rdeploy {}", n + 1, step.tells, step.args.join(" ")))?;
             let code = self.rdeploy(step.args).await?;
             if cancel.is_cancelled() {
                 return Ok(());
             }
             let answers = self.answers().await?;
-            for (host, answer) in &answers {
-                tell(&format!("  {host} answers: {answer}"))?;
+            tell(&format!("(exit code {code})"))?;
+            for (host, port, answer) in &answers {
+                tell(&format!("{host}, http://127.0.0.1:{port}/ answers: {answer}"))?;
             }
-            tell(&format!("  exit code: {code}"))?;
-            if code != step.code || answers.iter().any(|(_, answer)| answer != step.answer) {
+            if code != step.code || answers.iter().any(|(.., answer)| answer != step.answer) {
                 return Err(Fatal::unexpected(format!(
                     "step {} should have ended with code {} and `{}` on every host",
                     n + 1,
@@ -159,13 +176,41 @@ impl Stage {
         Ok(())
     }
 
-    /// Version 3 has lost its page; a rollback changes nothing here.
-    fn write_page(&self, n: usize, step: &Step) -> std::io::Result<()> {
+    fn change(&self, change: &Change) -> std::io::Result<()> {
         let page = self.project.join("public/index.html");
-        match step.page {
-            Some(text) => std::fs::write(page, text),
-            None if n == 2 => std::fs::remove_file(page),
-            None => Ok(()),
+        match change {
+            Change::Page(text) => std::fs::write(page, text),
+            Change::NoPage => std::fs::remove_file(page),
+            Change::None => Ok(()),
+        }
+    }
+
+    /// Ends the app. An attempt that was left to the hosts still holds their locks for a moment.
+    async fn end(&self) -> Result<u8, Fatal> {
+        let started = Instant::now();
+        loop {
+            match self.rdeploy(&["dev", "stop"]).await? {
+                code if code == Outcome::Locked.code() && started.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                code => return Ok(code),
+            }
+        }
+    }
+
+    fn farewell(&self) -> String {
+        match self.directory {
+            Some(_) => {
+                "That was the demo. Nothing of it is left, neither processes nor files;\n\
+                 `rdeploy demo --keep DIR` leaves the project to look around in.\n\
+                 Next: copy deploy.toml.example to your own project as deploy.toml, and run `rdeploy dev` there."
+                    .to_owned()
+            }
+            None => format!(
+                "That was the demo. Nothing of it is left running; the project is in {}.\n\
+                 Next: copy deploy.toml.example to your own project as deploy.toml, and run `rdeploy dev` there.",
+                self.project.display()
+            ),
         }
     }
 
@@ -186,20 +231,24 @@ impl Stage {
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 
-    async fn answers(&self) -> Result<Vec<(String, String)>, Fatal> {
+    /// Each host's name, its app's port, and what the app answers.
+    async fn answers(&self) -> Result<Vec<(String, u16, String)>, Fatal> {
         let sandbox = Sandbox::in_state_dir(&self.state, &self.project).map_err(Fatal::unexpected)?;
         let mut answers = Vec::new();
         for n in 1..=HOSTS {
             let host = sandbox.host(n).map_err(Fatal::unexpected)?;
             let port = host.port().map_err(Fatal::unexpected)?;
             let answer = get(port).await.unwrap_or_else(|error| format!("nothing ({error})"));
-            answers.push((host.name(), answer));
+            answers.push((host.name(), port, answer));
         }
         Ok(answers)
     }
 }
 
 /// The sample's deploy.toml. The app is served by rdeploy itself, so that no other program is needed.
+///
+/// Whether a process runs is asked of /proc: `kill -0` also finds one that has ended but was not waited
+/// for, which in a container may last.
 fn configuration(program: &Path) -> String {
     let program = shell::quote(&program.to_string_lossy());
     format!(
@@ -209,10 +258,10 @@ linked_dirs = ["run"]
 
 [supervisor]
 kind   = "command"
-settle = "1s"
+settle = "0s"
 start  = '''nohup {program} serve public --port "$PORT" >run/server.log 2>&1 & echo $! >run/server.pid'''
-stop   = '''pid=$(cat run/server.pid) && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done'''
-status = '''pid=$(cat run/server.pid) && kill -0 "$pid" && echo "$pid"'''
+stop   = '''pid=$(cat run/server.pid) && kill "$pid" && while [ -e "/proc/$pid/exe" ]; do sleep 0.1; done'''
+status = '''pid=$(cat run/server.pid) && [ -e "/proc/$pid/exe" ] && echo "$pid"'''
 
 [health]
 http     = "http://127.0.0.1:$PORT/"
@@ -239,8 +288,4 @@ async fn get(port: u16) -> Result<String, Box<dyn std::error::Error + Send + Syn
     } else {
         Err(format!("it answers {status}").into())
     }
-}
-
-fn tell(text: &str) -> Result<(), Fatal> {
-    report::result(text).map_err(|error| Fatal::usage(format!("standard output is closed: {error}")))
 }

@@ -17,7 +17,6 @@ use crate::config::Hosts;
 use crate::deploy::Outcome;
 use crate::release::InvalidReleaseId;
 use crate::release::ReleaseId;
-use crate::report;
 
 /// Deploy to an environment of deploy.toml
 #[derive(Debug, Parser)]
@@ -99,8 +98,8 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         if !matches!(environment.hosts, Hosts::Embedded(_)) {
             return Err(Fatal::usage(format!("`stop` is for embedded environments; {name} has real hosts")));
         }
-        let ended = place::stop(&environment, &project.root).await.map_err(Fatal::unexpected)?;
-        report::result(&ended).map_err(Fatal::unexpected)?;
+        let ended = place::stop(&environment, &project.root).await?;
+        super::tell(&ended)?;
         return Ok(Outcome::Done.code());
     }
     let source = match (args.rollback, args.artifact) {

@@ -28,7 +28,6 @@ use crate::deploy::Member;
 use crate::deploy::Outcome;
 use crate::deploy::Report;
 use crate::deploy::RollbackProblem;
-use crate::deploy::Stage;
 use crate::deploy::Stops;
 use crate::deploy::Transaction;
 use crate::event::EventKind;
@@ -79,6 +78,19 @@ pub(super) struct Screen {
 impl Screen {
     /// Opens the log of a run and starts reporting.
     pub(super) fn open(verbose: u8, environment: &str) -> Result<Self, Fatal> {
+        Self::open_as(verbose, environment, |options| options)
+    }
+
+    /// The same, with standard output kept for a result.
+    pub(super) fn open_beside_result(verbose: u8, environment: &str) -> Result<Self, Fatal> {
+        Self::open_as(verbose, environment, report::Options::with_result_on_stdout)
+    }
+
+    fn open_as(
+        verbose: u8,
+        environment: &str,
+        change: impl FnOnce(report::Options) -> report::Options,
+    ) -> Result<Self, Fatal> {
         let hint = "set RDEPLOY_STATE_DIR to a directory that can be written to";
         let state = report::state_dir()
             .ok_or_else(|| Fatal::usage("no directory for the log is known: HOME is not set").hint(hint))?;
@@ -87,7 +99,7 @@ impl Screen {
         })?;
         report::trace(verbose, &log);
         let (events, receiver) = Events::channel();
-        let reporter = report::spawn(report::Options::detect(verbose, log), receiver);
+        let reporter = report::spawn(change(report::Options::detect(verbose, log)), receiver);
         Ok(Self { events, reporter })
     }
 
@@ -262,18 +274,16 @@ impl Run<'_> {
             (None, _) => return self.ended(Outcome::Usage, facts),
         };
         let schedule = self.schedule();
-        let members = sessions.into_iter().zip(facts).zip(schedule).map(|((host, facts), hooks)| Member {
-            host,
-            hooks,
-            facts,
-            stage: Stage::Connected,
-        });
+        let members = sessions
+            .into_iter()
+            .zip(facts)
+            .zip(schedule)
+            .map(|((host, facts), hooks)| Member::new(host, hooks, facts));
         let transaction = Transaction {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
-            health: self.places.all.first().and_then(|place| place.environment.health.clone()),
             lease: self.launch.environment.lease,
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
         };
@@ -414,29 +424,20 @@ impl Run<'_> {
     fn summary(&self, report: Report) -> Summary {
         let environment = &self.launch.environment.name;
         let verb = self.verb().name();
+        let of = match self.verb() {
+            Verb::Rollback => format!("of {environment}"),
+            Verb::Deploy | Verb::Stop => format!("to {environment}"),
+        };
         let release = report.release.map(|id| format!(" {id}")).unwrap_or_default();
         let headline = match (report.outcome, self.verb()) {
             (Outcome::Done, Verb::Rollback) => format!("rolled {environment} back to{release}"),
             (Outcome::Done, _) => format!("deployed{release} to {environment}"),
-            (Outcome::Usage, _) => "the build failed; no host was touched".to_owned(),
-            (Outcome::Preflight, _) => {
-                format!("{environment} is not ready for a {verb}; nothing was changed")
-            }
-            (Outcome::Locked, _) => format!("{environment} is locked; nothing was changed"),
-            (Outcome::FailedRestored, _) => {
-                format!("the {verb} of {environment} failed; every host runs what it ran before")
-            }
-            (Outcome::FailedStuck, _) => {
-                format!(
-                    "the {verb} of {environment} failed, and a host could not be put back: a person must act"
-                )
-            }
-            (Outcome::Unconfirmed, _) => {
-                format!("the {verb} of {environment} ended without the word of every host")
-            }
-            (Outcome::Interrupted, _) => {
-                format!("the {verb} of {environment} was stopped; every host runs what it ran before")
-            }
+            (Outcome::Usage, _) => "the build failed".to_owned(),
+            (Outcome::Preflight | Outcome::Locked, _) => format!("the {verb} {of} did not start"),
+            (Outcome::FailedRestored, _) => format!("the {verb} {of} failed and was put back"),
+            (Outcome::FailedStuck, _) => format!("the {verb} {of} failed and could not be put back"),
+            (Outcome::Unconfirmed, _) => format!("the {verb} {of} ended without the word of every host"),
+            (Outcome::Interrupted, _) => format!("the {verb} {of} was stopped"),
         };
         Summary { headline, exit_code: report.outcome.code(), hosts: report.hosts, timings: report.timings }
     }

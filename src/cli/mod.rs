@@ -26,6 +26,7 @@ use clap::Subcommand;
 pub use error::Fatal;
 
 use crate::config;
+use crate::report;
 
 /// Deploys an application to its servers over SSH, as one transaction
 ///
@@ -74,7 +75,9 @@ enum Verb {
 
 /// Parses the arguments and runs the verb. Returns the process's exit code.
 pub async fn run(args: Vec<OsString>) -> Result<u8, Fatal> {
-    let command = Cli::command().after_help(environments_help(&args));
+    let environments = environments_help(&args);
+    let command =
+        Cli::command().after_long_help(format!("{environments}\n{}", exit_codes())).after_help(environments);
     let cli = match command.try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => cli,
         Err(error) => return Ok(usage(&error)),
@@ -88,6 +91,11 @@ pub async fn run(args: Vec<OsString>) -> Result<u8, Fatal> {
     }
 }
 
+/// Writes a result to standard output.
+fn tell(text: &str) -> Result<(), Fatal> {
+    report::result(text).map_err(|error| Fatal::usage(format!("standard output cannot be written: {error}")))
+}
+
 /// Prints what clap has to say: help on stdout with code 0, a mistake on stderr with code 2.
 fn usage(error: &clap::Error) -> u8 {
     // Nobody is left to tell when even this cannot be printed.
@@ -98,27 +106,51 @@ fn usage(error: &clap::Error) -> u8 {
 /// The environments of the project we are in, for `--help`. A project that does not load is not a
 /// reason to have no help.
 fn environments_help(args: &[OsString]) -> String {
-    let given = args.iter().skip_while(|arg| *arg != "--config").nth(1).map(PathBuf::from);
+    let given = config_of(args).or_else(|| std::env::var_os("RDEPLOY_CONFIG").map(PathBuf::from));
     let loaded = std::env::current_dir().ok().and_then(|cwd| config::load(given.as_deref(), &cwd).ok());
-    let mut text = String::from(
-        "Environments:\n  rdeploy ENVIRONMENT              deploy to it\n  rdeploy ENVIRONMENT --rollback   go back to the release before\n",
-    );
-    if let Some(project) = loaded {
-        text.push_str(&format!("\nEnvironments of {}:\n", project.app));
-        for (name, environment) in &project.environments {
-            let hosts = match &environment.hosts {
-                config::Hosts::Embedded(n) => format!("{n} hosts inside rdeploy, on this machine"),
-                config::Hosts::Listed(hosts) => {
-                    hosts.iter().map(config::Host::name).collect::<Vec<_>>().join(", ")
-                }
-            };
-            text.push_str(&format!("  {name:<12} {hosts}\n"));
+    let mut text = match &loaded {
+        Some(project) => format!("Environments of {}:\n", project.app),
+        None => {
+            "Environments (none here: this is no project with a deploy.toml that can be read):\n".to_owned()
         }
+    };
+    for (name, environment) in loaded.iter().flat_map(|project| &project.environments) {
+        let hosts = match &environment.hosts {
+            config::Hosts::Embedded(1) => "1 host inside rdeploy, on this machine".to_owned(),
+            config::Hosts::Embedded(n) => format!("{n} hosts inside rdeploy, on this machine"),
+            config::Hosts::Listed(hosts) => {
+                hosts.iter().map(config::Host::name).collect::<Vec<_>>().join(", ")
+            }
+        };
+        text.push_str(&format!("  {name:<22} {hosts}\n"));
     }
     text.push_str(
-        "\nExit codes: 0 done · 2 usage or build · 3 checks or connection · 4 locked · 5 failed, all as before\n            6 failed, a person must act · 8 not confirmed · 130 interrupted, all as before",
+        "\n  rdeploy ENVIRONMENT                build, and deploy to it\n  \
+         rdeploy ENVIRONMENT --rollback     go back to the release that was live before\n  \
+         rdeploy ENVIRONMENT --help         everything else that can be done with it\n",
     );
     text
+}
+
+/// What each exit code says of the hosts.
+fn exit_codes() -> String {
+    let lines =
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 130].map(|code| format!("  {code:>3}  {}", report::meaning(code)));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// The file named by `--config`, without judging the rest of the line.
+fn config_of(args: &[OsString]) -> Option<PathBuf> {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--config" {
+            return args.next().map(PathBuf::from);
+        }
+        if let Some(file) = arg.to_str().and_then(|arg| arg.strip_prefix("--config=")) {
+            return Some(PathBuf::from(file));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

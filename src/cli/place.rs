@@ -2,9 +2,11 @@
 //! here and mapped into their sandbox.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Fatal;
 use super::identity;
 use super::launch;
 use crate::config;
@@ -12,6 +14,7 @@ use crate::config::Environment;
 use crate::config::Health;
 use crate::config::Hosts;
 use crate::config::Probe;
+use crate::deploy::Outcome;
 use crate::embedded::EmbeddedHost;
 use crate::embedded::Sandbox;
 use crate::host::Action;
@@ -140,22 +143,37 @@ fn expanded(environment: &Environment, host_vars: &BTreeMap<String, String>) -> 
 }
 
 /// Ends what runs on the embedded hosts of an environment. Returns what to tell.
-pub(super) async fn stop(environment: &Environment, root: &Path) -> Result<String, String> {
-    let places = Places::open(environment, root).await.map_err(|error| error.to_string())?;
+pub(super) async fn stop(environment: &Environment, root: &Path) -> Result<String, Fatal> {
+    let failed = |host: &str, error: &dyn Error| Fatal {
+        code: Outcome::Preflight.code(),
+        ..Fatal::usage(format!("{host}: {error}"))
+    };
+    let places = Places::open(environment, root)
+        .await
+        .map_err(|error| Fatal::usage(format!("the embedded hosts could not be started: {error}")))?;
+    let identity = identity::Identity::from_env();
     let mut ended = Vec::new();
-    for place in &places.all {
-        let session = launch::settings(place, 0, Verb::Stop, Vec::new(), &identity::Identity::from_env())
-            .map_err(|error| error.to_string())?;
+    for (ordinal, place) in places.all.iter().enumerate() {
+        let name = &place.target.name;
+        let settings = launch::settings(place, ordinal, Verb::Stop, Vec::new(), &identity)
+            .map_err(|error| failed(name, &error))?;
         let ask: Arc<dyn ssh::Ask> = Arc::new(AskNobody);
-        let connection =
-            ssh::connect(&place.target, &places.settings, &ask).await.map_err(|error| error.to_string())?;
-        let say = |error: HostError| format!("{}: {error}", place.target.name);
-        let session = Session::start(connection, session).await.map_err(say)?;
+        let connection = ssh::connect(&place.target, &places.settings, &ask)
+            .await
+            .map_err(|error| failed(name, &error).hint(error.hint()))?;
+        let say = |error: HostError| failed(name, &error);
+        let session = Session::start(connection, settings).await.map_err(say)?;
         match session.lock().await.map_err(say)? {
-            LockOutcome::Held(owner) => return Err(format!("{} is locked: {owner}", place.target.name)),
+            LockOutcome::Held(owner) => {
+                return Err(Fatal {
+                    code: Outcome::Locked.code(),
+                    ..Fatal::usage(format!("{name} is locked: {owner}"))
+                }
+                .hint("wait for the other run to end, then try again"));
+            }
             LockOutcome::Taken(facts) if facts.current.is_some() => {
                 session.act(&Action::Stop, &|_| ()).await.map_err(say)?;
-                ended.push(place.target.name.clone());
+                ended.push(name.clone());
             }
             LockOutcome::Taken(_) => {}
         }

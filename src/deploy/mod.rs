@@ -8,14 +8,28 @@
 //! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
 //! | `stage` | where a host stands, and the legal transitions |
 //! | `fleet` | doing something on all hosts at once; stopping |
-//! | `transaction` | the phases in their order, and the way back |
+//! | `transaction` | what goes in, what comes out, the order of the parts |
+//! | `lock` | every lock or none |
+//! | `forward` | prepare, the barrier, the switch |
+//! | `commit` | the commit, and cleaning up after it |
+//! | `back` | the way back |
+//! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
 
+mod back;
+mod commit;
 mod fleet;
+mod forward;
 pub mod hooks;
+mod lock;
 mod outcome;
 mod plan;
+#[cfg(test)]
+mod scripted;
 mod stage;
+#[cfg(test)]
+mod tests;
+mod told;
 mod transaction;
 
 pub use fleet::Fleet;

@@ -46,8 +46,8 @@ pub fn problems(hosts: &[(&str, &Facts)], need: Option<Need>) -> Vec<Problem> {
         }
         let Some(need) = need else { continue };
         let at = |name: &str| facts.values.get(name).and_then(|v| v.split_once(' ')).map_or("/", |v| v.1);
-        // A tenth and ten MiB more than the files, for the file system's own use.
-        let kib = need.bytes / 1024 + need.bytes / 10240 + 10240 + need.entries * 4;
+        // A tenth and one MiB more than the files, and a block each: what the file system itself takes.
+        let kib = need.bytes / 1024 + need.bytes / 10240 + 1024 + need.entries * 4;
         if let Some(free) = facts.number("space_kb").filter(|free| *free < kib) {
             add(format!(
                 "not enough space for the release on {}: {} MiB free, {} MiB needed; make room, or lower keep_releases",
@@ -124,7 +124,7 @@ pub fn rollback_release(
         match facts.releases.iter().find(|release| release.id == target) {
             None => Some("it is not there".to_owned()),
             Some(release) if release.state == "foreign" => Some("rdeploy did not make it".to_owned()),
-            Some(release) if matches!(release.state.as_str(), "good" | "bad") => None,
+            Some(release) if matches!(release.state.as_str(), "good" | "bad" | "adopted") => None,
             Some(release) => Some(format!("it never ran well (state {})", release.state)),
         }
     };

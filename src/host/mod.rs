@@ -7,8 +7,10 @@ mod agent;
 mod lines;
 mod probe;
 mod protocol;
+mod recovery;
 mod session;
 mod settings;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +19,10 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use protocol::Facts;
+pub use protocol::LastAttempt;
 pub use protocol::ReleaseRecord;
 pub use protocol::Say;
+pub use protocol::Undone;
 pub use session::Session;
 pub use settings::Attempt;
 pub use settings::HookScript;
@@ -71,12 +75,20 @@ pub enum LockOutcome {
 /// Why a call to a host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The connection or the guardian is gone; what it was doing may or may not have happened.
+    /// The connection is gone; what was being done may or may not have happened.
     #[error("the connection was lost while it was {doing}")]
     Lost {
         /// What had been asked for: "preparing the release".
         doing: &'static str,
         /// What the guardian's shell wrote to standard error, if anything.
+        stderr: String,
+    },
+    /// The connection lives, but the guardian does not; what it was doing may or may not have happened.
+    #[error("the guardian on the host ended while it was {doing}")]
+    GuardianDied {
+        /// What had been asked for.
+        doing: &'static str,
+        /// What its shell wrote to standard error, if anything.
         stderr: String,
     },
     /// The host did not answer in time.
@@ -95,6 +107,9 @@ pub enum HostError {
         /// All of what it wrote.
         output: String,
     },
+    /// It was asked to put back what it had committed.
+    #[error("the release is committed already and is not put back any more")]
+    AlreadyCommitted,
     /// A user's command failed.
     #[error("{}", describe_command(command, *code, *timeout))]
     Command {
@@ -132,15 +147,15 @@ impl HostError {
     pub fn output(&self) -> Option<&str> {
         let output = match self {
             Self::Refused { output, .. } | Self::Command { output, .. } => output,
-            Self::Lost { stderr, .. } => stderr,
-            Self::Silent { .. } | Self::Channel { .. } => "",
+            Self::Lost { stderr, .. } | Self::GuardianDied { stderr, .. } => stderr,
+            Self::Silent { .. } | Self::AlreadyCommitted | Self::Channel { .. } => "",
         };
         Some(output.trim_end()).filter(|text| !text.is_empty())
     }
 
     /// Whether the host may be in a state nobody here knows.
     pub fn is_unconfirmed(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Silent { .. })
+        matches!(self, Self::Lost { .. } | Self::GuardianDied { .. } | Self::Silent { .. })
     }
 }
 
@@ -190,8 +205,8 @@ pub trait Host: Send + Sync + 'static {
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Opens a connection to a port as the host itself would, for a probe the host has no tool for.
-    fn probe(&self, health: &crate::config::Health) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Asks the health check through the connection, for a host that has no tool to ask with.
+    fn probe(&self) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Frees the lock and ends the guardian.
     fn leave(&self) -> impl Future<Output = Result<(), HostError>> + Send;

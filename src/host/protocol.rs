@@ -63,6 +63,8 @@ pub enum Say {
     Held(String),
     /// Why something failed.
     Reason(String),
+    /// What came of undoing an attempt that died here.
+    Undone(Undone),
     /// A key this build does not know.
     Other(String, String),
 }
@@ -92,9 +94,37 @@ impl Say {
             "probe-needed" => Self::ProbeNeeded,
             "held" => Self::Held(own),
             "reason" => Self::Reason(own),
+            "undone" => match pair() {
+                (what, _) if what == "reverted" => Self::Undone(Undone::Reverted),
+                (what, _) if what == "committed" => Self::Undone(Undone::Committed),
+                (what, reason) if what == "failed" => Self::Undone(Undone::Failed(reason)),
+                _ => Self::Other(key.to_owned(), own),
+            },
             _ => Self::Other(key.to_owned(), own),
         }
     }
+}
+
+/// What came of undoing an attempt whose guardian died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// The host runs what it ran before that attempt.
+    Reverted,
+    /// The attempt had committed; nothing was undone.
+    Committed,
+    /// It could not be undone, for this reason.
+    Failed(String),
+}
+
+/// The last line of a host's history: how the attempt before ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct LastAttempt {
+    /// The attempt's token.
+    #[serde(default)]
+    pub attempt: String,
+    /// How it ended.
+    #[serde(default)]
+    pub outcome: String,
 }
 
 /// A release found on a host.
@@ -123,6 +153,10 @@ pub struct Facts {
     pub values: BTreeMap<String, String>,
     /// Notes for a person.
     pub notes: Vec<String>,
+    /// What came of undoing an attempt that had died here.
+    pub undone: Option<Undone>,
+    /// How the last attempt ended, where the host has a history.
+    pub last: Option<LastAttempt>,
 }
 
 impl Facts {
@@ -131,6 +165,8 @@ impl Facts {
         match say {
             Say::Problem(text) => self.problems.push(text),
             Say::Note(text) | Say::Warning(text) => self.notes.push(text),
+            Say::Undone(undone) => self.undone = Some(undone),
+            Say::Fact(name, value) if name == "last" => self.last = serde_json::from_str(&value).ok(),
             Say::Fact(name, value) if name == "current" => self.current = Some(value),
             Say::Fact(name, value) if name == "release" => {
                 let mut words = value.split(' ');
@@ -184,6 +220,10 @@ mod tests {
             Line::parse("say proof proven 2 processes"),
             Line::Say(Say::Proof("proven".into(), "2 processes".into()))
         );
+        let undone = |undone| Line::Say(Say::Undone(undone));
+        assert_eq!(Line::parse("say undone reverted"), undone(Undone::Reverted));
+        assert_eq!(Line::parse("say undone committed"), undone(Undone::Committed));
+        assert_eq!(Line::parse("say undone failed no space"), undone(Undone::Failed("no space".into())));
         assert_eq!(Line::parse("say probe-needed "), Line::Say(Say::ProbeNeeded));
         for noise in ["", "Welcome to Debian", "ok then", "failed", "rdeploy-guardian x"] {
             assert_eq!(Line::parse(noise), Line::Noise, "{noise}");
@@ -199,6 +239,7 @@ mod tests {
             "say fact release 20260101000001 good bb 20260101000000",
             "say fact release lost+found foreign - -",
             "say fact space_kb 1024 /srv",
+            r#"say fact last {"outcome":"reverted","attempt":"t1","actor":"a \"b\""}"#,
         ] {
             let Line::Say(say) = Line::parse(line) else { panic!("{line}") };
             facts.take(say);
@@ -208,5 +249,7 @@ mod tests {
         assert_eq!(facts.releases.len(), 2);
         assert_eq!(facts.releases[1].previous, Some(facts.releases[0].id));
         assert_eq!(facts.number("space_kb"), Some(1024));
+        let last = LastAttempt { attempt: "t1".into(), outcome: "reverted".into() };
+        assert_eq!(facts.last, Some(last));
     }
 }

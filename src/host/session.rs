@@ -1,17 +1,13 @@
-//! Owns one guardian: its channel, its answers matched to what was asked, its heartbeat, and the
-//! channels beside it for bytes and hooks.
+//! Owns one host as the transaction drives it: what is asked of its guardian, and the channels beside it
+//! for bytes and hooks.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::Action;
 use super::Host;
@@ -21,18 +17,17 @@ use super::agent;
 use super::lines::Lines;
 use super::probe;
 use super::protocol::Facts;
-use super::protocol::Line;
 use super::protocol::Say;
+use super::recovery;
 use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
+use super::talk::Talk;
 use crate::artifact::Artifact;
-use crate::config;
 use crate::ssh;
 use crate::ssh::Chunk;
 use crate::ssh::Connection;
 use crate::ssh::Exec;
-use crate::ssh::ExecStdin;
 
 /// How much of a file is read and sent at a time.
 const CHUNK: usize = 256 * 1024;
@@ -42,162 +37,35 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A guardian on a real host.
 pub struct Session {
-    settings: SessionSettings,
-    connection: Connection,
-    shared: Arc<Shared>,
-    /// Lines for the guardian; a task of its own writes them, since a write may have to wait.
-    lines: mpsc::UnboundedSender<Bytes>,
-    tasks: Mutex<Vec<AbortHandle>>,
-}
-
-/// What the task that reads the guardian's lines shares with the callers.
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    next: u64,
-    pending: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
-    stderr: String,
-    gone: bool,
-    last_answer: Option<Instant>,
-}
-
-enum Reply {
-    Say(Say),
-    Ok,
-    Failed(u32),
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, line: Line) {
-        let mut state = self.lock();
-        match line {
-            Line::Say(say) => {
-                for sender in state.pending.values() {
-                    let _ = sender.send(Reply::Say(say.clone()));
-                }
-            }
-            Line::Ok(seq) => {
-                state.last_answer = Some(Instant::now());
-                if let Some(sender) = state.pending.remove(&seq) {
-                    let _ = sender.send(Reply::Ok);
-                }
-            }
-            Line::Failed(seq, code) => {
-                state.last_answer = Some(Instant::now());
-                if let Some(sender) = state.pending.remove(&seq) {
-                    let _ = sender.send(Reply::Failed(code));
-                }
-            }
-            Line::Hello(_) | Line::Noise => {}
-        }
-    }
-
-    fn end(&self) {
-        let mut state = self.lock();
-        state.gone = true;
-        state.pending.clear();
-    }
+    pub(super) settings: SessionSettings,
+    pub(super) connection: Connection,
+    talk: Talk,
+    /// What was begun: a successor needs to know it too.
+    pub(super) attempt: Mutex<Option<Attempt>>,
+    /// The guardian that took over from this one, where this one died.
+    successor: OnceLock<Box<Session>>,
 }
 
 impl Session {
     /// Starts a guardian on the host at the other end of `connection`. It changes nothing until it is
     /// asked for the lock.
     pub async fn start(connection: Connection, settings: SessionSettings) -> Result<Self, HostError> {
-        let channel = |source: ssh::ChannelError| HostError::Channel {
-            doing: "starting the guardian",
-            source: source.into(),
-        };
         let tar = settings
             .tar()
             .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
-        let Exec { mut stdin, mut output } = connection.exec(&agent::boot()).await.map_err(channel)?;
-        let script = agent::AGENT.as_str();
-        let mut hello = format!("{}\n", script.len()).into_bytes();
-        hello.extend_from_slice(script.as_bytes());
-        hello.extend_from_slice(format!("{}\n", tar.len()).as_bytes());
-        hello.extend_from_slice(&tar);
-        stdin.write(Bytes::from(hello)).await.map_err(channel)?;
-        let shared = Arc::new(Shared::default());
-        let reader = tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                let mut lines = Lines::default();
-                while let Some(chunk) = output.next().await {
-                    match chunk {
-                        Chunk::Stdout(bytes) => lines.push(&bytes, |line| shared.take(Line::parse(line))),
-                        Chunk::Stderr(bytes) => {
-                            let mut state = shared.lock();
-                            if state.stderr.len() < 8192 {
-                                state.stderr.push_str(&String::from_utf8_lossy(&bytes));
-                            }
-                        }
-                        Chunk::Ended(_) => {}
-                    }
-                }
-                shared.end();
-            }
-        });
-        let (lines, waiting) = mpsc::unbounded_channel();
-        let writer = tokio::spawn(write_lines(stdin, waiting));
-        let tasks = Mutex::new(vec![reader.abort_handle(), writer.abort_handle()]);
-        Ok(Self { settings, connection, shared, lines, tasks })
+        let talk = Talk::start(connection.clone(), &tar).await?;
+        let (attempt, successor) = (Mutex::default(), OnceLock::new());
+        Ok(Self { settings, connection, talk, attempt, successor })
     }
 
-    /// Asks something of the guardian and waits for its answer.
-    async fn ask(
-        &self,
-        intent: &str,
-        doing: &'static str,
-        limit: Duration,
-        heard: &(dyn Fn(Say) + Send + Sync),
-    ) -> Result<Result<(), u32>, HostError> {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        let seq = {
-            let mut state = self.shared.lock();
-            if state.gone {
-                return Err(self.lost(doing, &state));
-            }
-            state.next += 1;
-            let seq = state.next;
-            state.pending.insert(seq, sender);
-            seq
-        };
-        // Forgets the question when the caller is dropped, so that the next answer finds its own.
-        let _forget = Forget { shared: &self.shared, seq };
-        let talk = async {
-            let line = Bytes::from(format!("{seq} {intent}\n"));
-            self.lines.send(line).ok()?;
-            while let Some(reply) = receiver.recv().await {
-                match reply {
-                    Reply::Say(say) => heard(say),
-                    Reply::Ok => return Some(Ok(())),
-                    Reply::Failed(code) => return Some(Err(code)),
-                }
-            }
-            None
-        };
-        match tokio::time::timeout(limit, talk).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(self.lost(doing, &self.shared.lock())),
-            Err(_) => Err(HostError::Silent { doing, limit }),
-        }
-    }
-
-    fn lost(&self, doing: &'static str, state: &State) -> HostError {
-        HostError::Lost { doing, stderr: state.stderr.clone() }
+    /// The guardian there is now.
+    fn living(&self) -> &Self {
+        self.successor.get().map_or(self, |successor| successor.living())
     }
 
     /// Fetches what an action wrote; the failure itself matters more than this.
-    async fn written(&self, action: &str) -> String {
-        let command = agent::beside(&self.settings.run(), "output", &[action]);
+    pub(super) async fn written(&self, action: &str) -> String {
+        let command = agent::beside(&self.living().settings.run(), "output", &[action]);
         let fetch = self.connection.run(&command, Bytes::new());
         match tokio::time::timeout(ANSWER_LIMIT, fetch).await {
             Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -207,7 +75,7 @@ impl Session {
 
     async fn refused(&self, action: &str, code: u32) -> HostError {
         let output = match code {
-            97 => "the release is committed already and cannot be put back any more".to_owned(),
+            97 => return HostError::AlreadyCommitted,
             98 => "the guardian is busy or is putting the host back".to_owned(),
             _ => self.written(action).await,
         };
@@ -227,7 +95,7 @@ impl Session {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), HostError> {
         let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
-        let command = agent::beside(&self.settings.run(), part, &[]);
+        let command = agent::beside(&self.living().settings.run(), part, &[]);
         let Exec { mut stdin, mut output } = self.connection.exec(&command).await.map_err(channel)?;
         let feed = async {
             let mut sent = 0;
@@ -280,47 +148,6 @@ impl Session {
             }
         }
     }
-
-    /// Keeps telling the guardian that the client lives, from now on.
-    fn beat(&self) {
-        let lease = self.settings.environment.lease;
-        let interval = (lease / 4).clamp(Duration::from_millis(250), Duration::from_secs(5));
-        let lines = self.lines.clone();
-        let ticker = tokio::spawn(async move {
-            // Number 0 is nobody's question; its answer only shows that the guardian lives.
-            while lines.send(Bytes::from_static(b"0 hb\n")).is_ok() {
-                tokio::time::sleep(interval).await;
-            }
-        });
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(ticker.abort_handle());
-    }
-}
-
-async fn write_lines(mut stdin: ExecStdin, mut waiting: mpsc::UnboundedReceiver<Bytes>) {
-    while let Some(line) = waiting.recv().await {
-        if stdin.write(line).await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            task.abort();
-        }
-    }
-}
-
-struct Forget<'a> {
-    shared: &'a Shared,
-    seq: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.shared.lock().pending.remove(&self.seq);
-    }
 }
 
 impl Host for Session {
@@ -332,7 +159,7 @@ impl Host for Session {
         let facts = Mutex::new(Facts::default());
         let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
         let doing = "checking the host";
-        match self.ask("preflight", doing, ANSWER_LIMIT, &heard).await? {
+        match self.talk.ask("preflight", doing, ANSWER_LIMIT, &heard).await? {
             Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
             Err(code) => Err(self.refused("preflight", code).await),
         }
@@ -350,11 +177,11 @@ impl Host for Session {
         };
         // An attempt that died here is undone first, which takes as long as a revert.
         let limit = ANSWER_LIMIT + self.settings.activate_limit();
-        let answer = self.ask("lock", "taking the lock", limit, &heard).await?;
+        let answer = self.talk.ask("lock", "taking the lock", limit, &heard).await?;
         let (facts, held, reason) = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (answer, held) {
             (Ok(()), _) => {
-                self.beat();
+                self.talk.beat(self.settings.environment.lease);
                 Ok(LockOutcome::Taken(facts))
             }
             (Err(_), Some(owner)) => Ok(LockOutcome::Held(owner)),
@@ -363,8 +190,9 @@ impl Host for Session {
     }
 
     async fn begin(&self, attempt: &Attempt) -> Result<(), HostError> {
+        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt.clone());
         let intent = format!("begin {}", attempt.line());
-        match self.ask(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await? {
+        match self.living().talk.ask(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await? {
             Ok(()) => Ok(()),
             Err(code) => Err(self.refused("begin", code).await),
         }
@@ -401,7 +229,7 @@ impl Host for Session {
             }
             Action::Stop => ("stop".to_owned(), "ending the app", ANSWER_LIMIT),
         };
-        match self.ask(&intent, doing, limit, heard).await? {
+        match self.living().talk.ask(&intent, doing, limit, heard).await? {
             Ok(()) => Ok(()),
             Err(code) => Err(self.refused(action.name(), code).await),
         }
@@ -410,7 +238,7 @@ impl Host for Session {
     async fn hook(&self, hook: &HookScript, line: &(dyn Fn(&str) + Send + Sync)) -> Result<(), HostError> {
         let doing = "running a hook";
         let number = hook.number.to_string();
-        let command = agent::beside(&self.settings.run(), "hook", &[&number]);
+        let command = agent::beside(&self.living().settings.run(), "hook", &[&number]);
         let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
         let Exec { stdin, output } = self.connection.exec(&command).await.map_err(channel)?;
         let mut watched = output;
@@ -435,7 +263,7 @@ impl Host for Session {
         let timeout = timed_out.then_some(hook.hook.timeout);
         if timed_out {
             // The command would go on writing long after its channel is closed.
-            let _ = self.ask("kill hook", "ending a hook", ANSWER_LIMIT, &|_| ()).await;
+            let _ = self.living().talk.ask("kill hook", "ending a hook", ANSWER_LIMIT, &|_| ()).await;
         }
         match exit.code {
             Some(0) if !timed_out => Ok(()),
@@ -445,30 +273,41 @@ impl Host for Session {
     }
 
     async fn heartbeat(&self, limit: Duration) -> Result<(), HostError> {
-        let last = self.shared.lock().last_answer;
-        if last.is_some_and(|last| last.elapsed() < limit) && !self.shared.lock().gone {
+        if self.living().talk.answered_within(limit) {
             return Ok(());
         }
-        self.ask("hb", "answering", limit, &|_| ()).await.map(|_| ())
+        self.living().talk.ask("hb", "answering", limit, &|_| ()).await.map(|_| ())
     }
 
     async fn revert(&self, heard: &(dyn Fn(Say) + Send + Sync)) -> Result<(), HostError> {
         let doing = "putting the host back";
         let limit = self.settings.activate_limit() + Duration::from_secs(30);
-        match self.ask("revert", doing, limit, heard).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused("revert", code).await),
+        match self.living().talk.ask("revert", doing, limit, heard).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(code)) => Err(self.refused("revert", code).await),
+            Err(death @ HostError::GuardianDied { .. }) if self.successor.get().is_none() => {
+                let recovery = recovery::recover(self, death, heard).await?;
+                // Only one revert is asked for at a time, so that there is no other successor.
+                let _ = self.successor.set(Box::new(recovery.successor));
+                recovery.reverted
+            }
+            Err(error) => Err(error),
         }
     }
 
-    async fn probe(&self, health: &config::Health) -> Result<(), HostError> {
-        probe::until_healthy(&self.connection, health)
-            .await
-            .map_err(|reason| HostError::Refused { output: reason.clone(), reason })
+    async fn probe(&self) -> Result<(), HostError> {
+        let refused = |reason: String| HostError::Refused { output: reason.clone(), reason };
+        match &self.settings.environment.health {
+            Some(health) => probe::until_healthy(&self.connection, health).await.map_err(refused),
+            None => Err(refused(
+                "the host has no program to ask the release's health check with; install curl or wget there"
+                    .to_owned(),
+            )),
+        }
     }
 
     async fn leave(&self) -> Result<(), HostError> {
-        self.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await.map(|_| ())
+        self.living().talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await.map(|_| ())
     }
 }
 

@@ -24,7 +24,7 @@ pub fn prunable(
 ) -> Vec<ReleaseId> {
     let kept_anyway = |id: ReleaseId| id == live || Some(id) == before;
     let mut good: Vec<ReleaseId> =
-        releases.iter().filter(|r| r.state == "good" || r.id == live).map(|r| r.id).collect();
+        releases.iter().filter(|r| r.state == "good").map(|r| r.id).chain([live]).collect();
     good.sort_unstable_by(|a, b| b.cmp(a));
     good.dedup();
     let oldest = good.iter().take(keep.max(1)).next_back().copied().unwrap_or(live);
@@ -54,12 +54,17 @@ pub fn rollback_target(releases: &[Standing], live: ReleaseId) -> Option<Release
         }
         seen.push(id);
         match find(id) {
-            Some(release) if release.state == "good" => return Some(id),
+            Some(release) if runs(release) => return Some(id),
             Some(release) => next = release.previous,
             None => break,
         }
     }
-    releases.iter().filter(|r| r.state == "good" && r.id < live).map(|r| r.id).max()
+    releases.iter().filter(|r| runs(r) && r.id < live).map(|r| r.id).max()
+}
+
+/// Whether it ran well: here, or under the tool it was adopted from.
+fn runs(release: &Standing) -> bool {
+    matches!(release.state.as_str(), "good" | "adopted")
 }
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ fn bad(run: &Run, summary: &Summary, log: &Path, paint: Paint, columns: usize) -
     let mut block = failures(&run.failures, paint);
     block.push(String::new());
     let steps = match timings(summary) {
-        steps if steps.is_empty() => format!("(after {})", format::span(run.elapsed)),
-        steps => format!("(after {}: {steps})", format::span(run.elapsed)),
+        steps if steps.is_empty() => format!("({})", format::span(run.elapsed)),
+        steps => format!("({}: {steps})", format::span(run.elapsed)),
     };
     block.extend(spread(&headline(summary), "", &steps, columns, |headline| paint.bad(headline)));
     if !summary.hosts.is_empty() {

@@ -6,7 +6,8 @@
 //!   result on standard error; standard output stays free for results (`rdeploy build` prints a path).
 //! - Otherwise plain lines, in order, on standard output, so that `| cat`, `| tee` and CI logs have the
 //!   run; only the block that ends a failed run goes to standard error. Each event is flushed, so the
-//!   order also holds when both are the same pipe.
+//!   order also holds when both are the same pipe. A verb whose result is on standard output (`build`)
+//!   has its run on standard error, too.
 //! - Always: the full log, in a file.
 //!
 //! A reporter that cannot write (a closed pipe, a full disk) says so once where it still can, and is

@@ -23,6 +23,8 @@ pub struct Options {
     pub color: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Whether plain lines about the run stay off standard output, which a command's result needs.
+    pub result_on_stdout: bool,
     /// The terminal's columns; none asks the terminal.
     pub width: Option<u16>,
     /// The file that gets the full log.
@@ -38,7 +40,13 @@ impl Options {
             Mode::Progress => surroundings.color(surroundings.stderr),
             Mode::Plain => surroundings.color(surroundings.stdout && surroundings.stderr),
         };
-        Self { mode, color, verbose, width: None, log }
+        Self { mode, color, verbose, result_on_stdout: false, width: None, log }
+    }
+
+    /// Keeps standard output for the command's result.
+    #[must_use]
+    pub fn with_result_on_stdout(self) -> Self {
+        Self { result_on_stdout: true, ..self }
     }
 
     /// Whether colours are used on standard error outside a run.

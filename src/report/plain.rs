@@ -107,26 +107,33 @@ impl<O: Write, E: Write> Plain<O, E> {
         self.lines(&Said { place, tone: Tone::Output, level: Level::Always, lines })
     }
 
-    /// Two lines for each upload: its start and its end.
+    /// Two lines for each upload, its start and its end; one where it ends as it starts.
     fn upload(&mut self, event: &Event) -> Vec<String> {
         let EventKind::UploadProgressed { host, sent: _, total: _ } = &event.kind else { return Vec::new() };
         let host = text::one_line(host);
         let Some(upload) = self.run.find(&host).and_then(|host| host.upload.as_ref()) else {
             return Vec::new();
         };
-        let mut told = Vec::new();
-        if self.uploads.insert(format!("start {host}")) {
-            told.push(match upload.total {
-                0 => "nothing to upload: every file is there already".to_owned(),
-                total => format!("uploading {}", format::bytes(total)),
-            });
-        }
-        if upload.total > 0 && upload.is_complete() && self.uploads.insert(format!("end {host}")) {
-            let took = event.elapsed.saturating_sub(upload.started);
-            let rate = format::rate(upload.total, took).map(|rate| format!(" ({rate})")).unwrap_or_default();
-            told.push(format!("uploaded {} in {}{rate}", format::bytes(upload.total), format::span(took)));
-        }
-        self.lines(&Said { place: Place::Host(host), tone: Tone::Step, level: Level::Always, lines: told })
+        let starts = self.uploads.insert(format!("start {host}"));
+        let ends = upload.is_complete() && self.uploads.insert(format!("end {host}"));
+        let total = format::bytes(upload.total);
+        let told = match (starts, ends) {
+            (true, true) if upload.total == 0 => "nothing to upload: every file is there already".to_owned(),
+            (true, true) => format!("uploaded {total}"),
+            (true, false) => format!("uploading {total}"),
+            (false, true) => {
+                let took = event.elapsed.saturating_sub(upload.started);
+                let rate = format::rate(upload.total, took).map(|rate| format!(" ({rate})"));
+                format!("uploaded {total} in {}{}", format::span(took), rate.unwrap_or_default())
+            }
+            (false, false) => return Vec::new(),
+        };
+        self.lines(&Said {
+            place: Place::Host(host),
+            tone: Tone::Step,
+            level: Level::Always,
+            lines: vec![told],
+        })
     }
 
     fn lines(&self, said: &Said) -> Vec<String> {

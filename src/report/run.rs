@@ -203,11 +203,16 @@ impl Run {
             EventKind::Noted { host: _, text: _ } => {}
             EventKind::Warned { host: _, text: _ } => self.warnings += 1,
             EventKind::Failed { host, error, hint, output } => {
-                let output = match output {
+                let mut output: Vec<String> = match output {
                     Some(output) => text::lines(output).collect(),
                     None => self.take_output(host.as_deref()),
                 };
-                self.failed(host.as_deref(), text::joined(error), hint.as_deref().map(text::joined), output);
+                let error = text::joined(error);
+                // A command's first line is often the reason itself, which need not be read twice.
+                if output.first().is_some_and(|first| first.trim() == error) {
+                    output.remove(0);
+                }
+                self.failed(host.as_deref(), error, hint.as_deref().map(text::joined), output);
             }
             EventKind::Interrupted => {}
             EventKind::RunFinished { summary } => self.summary = Some(summary.clone()),

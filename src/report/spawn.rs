@@ -54,7 +54,8 @@ impl ReporterHandle {
 pub fn spawn(options: Options, events: mpsc::UnboundedReceiver<Event>) -> ReporterHandle {
     let paint = Paint { color: options.color };
     let (verbose, log) = (options.verbose, options.log.clone());
-    let (out, err): (Writer, Writer) = (Box::new(io::stdout()), Box::new(io::stderr()));
+    let err: Writer = Box::new(io::stderr());
+    let out: Writer = if options.result_on_stdout { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
     match options.mode {
         Mode::Plain => {
             let plain = Plain::new(out, err, paint, verbose, log);
@@ -233,7 +234,14 @@ mod tests {
     fn started(log: &Path, out: Writer) -> (Events, ReporterHandle) {
         let (events, receiver) = Events::channel();
         let log = log.to_owned();
-        let options = Options { mode: Mode::Plain, color: false, verbose: 0, width: None, log: log.clone() };
+        let options = Options {
+            mode: Mode::Plain,
+            color: false,
+            verbose: 0,
+            result_on_stdout: false,
+            width: None,
+            log: log.clone(),
+        };
         let plain = Plain::new(out, Box::new(io::sink()) as Writer, Paint { color: false }, 0, log);
         (events, start(&options, receiver, Screen::idle(), Shown::Plain(plain)))
     }

@@ -72,12 +72,12 @@ app_nap() {
 app_limit() {
     app_seconds=$1
     shift
-    if timeout --foreground -k 1 1 true 2>/dev/null; then
+    if timeout --foreground -k 9 9 true 2>/dev/null; then
         timeout --foreground -k 3 "$app_seconds" "$@"
         return
     fi
     # BusyBox's stays in the group anyway. Its status for "too late" is that of the signal.
-    if timeout 1 true 2>/dev/null; then
+    if timeout 9 true 2>/dev/null; then
         timeout "$app_seconds" "$@"
         app_status=$?
         [ "$app_status" -ne 143 ] || app_status=124
@@ -244,12 +244,16 @@ app_watch() {
         app_look=$?
         app_clock
         case $app_look in
-            1) app_failed && return 1 ;;
+            1)
+                app_failed
+                return 1
+                ;;
             2)
                 app_stable=$app_now
                 if [ $((app_now - app_began)) -gt $((app_patience + app_settle)) ]; then
                     app_reason="the app did not come up within $((app_patience + app_settle)) s: $app_reason"
-                    app_failed && return 1
+                    app_failed
+                    return 1
                 fi
                 ;;
         esac
@@ -272,7 +276,8 @@ app_watch() {
                 esac
             elif [ $((app_now - app_began)) -ge "$app_patience" ]; then
                 app_reason="the health check did not pass within $app_patience s. The last answer: $app_answer"
-                app_failed && return 1
+                app_failed
+                return 1
             fi
         fi
         app_nap
@@ -283,7 +288,10 @@ app_watch() {
 app_conclude() {
     "${app_kind}_look" full
     case $? in
-        1) app_failed && return 1 ;;
+        1)
+            app_failed
+            return 1
+            ;;
         2) return 2 ;;
     esac
     if [ "$app_well" = yes ]; then

@@ -21,11 +21,13 @@ command_has() {
     [ -s "$RECIPE/$1" ]
 }
 
-# command_run NAME SECONDS: runs one of the recipe's commands; its output goes to WORK/command.log and,
-# once it has ended, to this shell's own. (What it leaves running may keep its output open for ever.)
+# command_run NAME SECONDS: runs one of the recipe's commands; its output goes to a file and, once it has
+# ended, to this shell's own. (What it leaves running may keep its output open for ever.)
 command_run() {
     command_name=$1
     command_log=$WORK/command.log
+    # What is asked again and again must not hide what the last start wrote.
+    [ "$1" != status ] || command_log=$WORK/status.log
     : >"$command_log" || return
     (
         set -- "$RECIPE/$1" "$2"
@@ -33,16 +35,21 @@ command_run() {
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null >"$command_log" 2>&1
         app_user_env
         # The limit is inside the session too: it holds even when this shell is killed.
-        if timeout 1 true 2>/dev/null; then
+        if timeout 9 true 2>/dev/null; then
             exec setsid timeout "$(($2 + 5))" sh "$1"
         fi
         exec setsid sh "$1"
     ) &
     command_child=$!
+    # A session of its own is not ended with the action's group; the guardian finds it here.
+    if [ -d "${RUN:-}/pg" ]; then
+        register_child command "$command_child"
+    fi
     trap 'kill -TERM "-$command_child" 2>/dev/null' TERM INT HUP
     app_await "$command_child" "$2"
     command_status=$?
     trap - TERM INT HUP
+    [ ! -d "${RUN:-}/pg" ] || rm -f "$RUN/pg/command.$command_child".*
     if [ "$command_status" -eq 124 ] && app_alive "$command_child"; then
         command_end "$command_child"
         echo "the $command_name command did not return within $2 s, so it was ended. It has to come back while the app runs on: let it start a daemon, or write \`nohup ./server >server.log 2>&1 &\`."
@@ -71,9 +78,11 @@ command_up() {
 }
 
 command_record() {
-    rm -f "$BEFORE/command-up"
+    rm -f "$BEFORE/command-up" "$BEFORE/command-down"
     if [ -e "$ROOT/current" ] && { ! command_has status || command_up; }; then
         : >"$BEFORE/command-up"
+    else
+        : >"$BEFORE/command-down"
     fi
 }
 
@@ -141,9 +150,10 @@ command_prove() {
     command_releases=$(cd "$ROOT/releases" && pwd -P) || command_releases=$ROOT/releases
     app_proof="proven every process runs from the release"
     for command_pid in $command_ids; do
-        # /proc/1 is hidden where the processes of others are.
+        # One that has ended but was not waited for answers `kill -0`. /proc/1 is hidden where the processes
+        # of others are.
         if ! app_alive "$command_pid" && [ -d /proc/1 ]; then
-            app_reason="the status command names process $command_pid, which has ended. Does it read an old pid file?"
+            app_reason="the status command names process $command_pid, which has ended. Did the app crash, or is its pid file an old one?"
             return 1
         fi
         command_cwd=$(readlink "/proc/$command_pid/cwd" 2>/dev/null)
@@ -161,7 +171,7 @@ command_prove() {
 
 command_words() {
     if [ -s "$WORK/command.log" ]; then
-        echo "the last lines of the last command:"
+        echo "the last lines of the last start, restart or stop:"
         tail -n "$1" "$WORK/command.log"
     fi
 }
@@ -182,8 +192,11 @@ command_stop() {
         app_clock
         command_until=$((app_now + 10))
         while app_clock && [ "$app_now" -lt "$command_until" ]; do
-            # shellcheck disable=SC2086
-            kill -0 $command_ids 2>/dev/null || return 0
+            command_alive=
+            for command_pid in $command_ids; do
+                ! app_alive "$command_pid" || command_alive=1
+            done
+            [ -n "$command_alive" ] || return 0
             app_nap
         done
         # shellcheck disable=SC2086
@@ -196,10 +209,12 @@ command_stop() {
 # command_restore: `current` is back; what ran before has to run again. The commands are the only ones
 # there are: those of this recipe.
 command_restore() {
-    if [ ! -e "$BEFORE/command-up" ]; then
+    if [ -e "$BEFORE/command-down" ]; then
         command_stop
         return
     fi
+    # Without a record nothing was started.
+    [ -e "$BEFORE/command-up" ] || return 0
     if command_has restart; then
         command_must restart
         return

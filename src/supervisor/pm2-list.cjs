@@ -43,7 +43,12 @@ const alive = (pid) => {
         const stat = fs.readFileSync('/proc/' + pid + '/stat', 'utf8');
         return !/\) [ZX] /.test(stat);
     } catch (error) {
-        return false;
+        // /proc may hide the processes of others; the kernel still tells them from none.
+        try {
+            return process.kill(pid, 0);
+        } catch (failure) {
+            return failure.code === 'EPERM';
+        }
     }
 };
 

@@ -138,5 +138,10 @@ module.exports = { defaultLogs, logFiles, sizes };
 
 if (require.main === module) {
     const [verb, ...args] = process.argv.slice(2);
-    verbs[verb](...args);
+    try {
+        verbs[verb](...args);
+    } catch (error) {
+        console.log('what the app wrote could not be read: ' + error.message);
+        process.exitCode = 1;
+    }
 }

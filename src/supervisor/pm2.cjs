@@ -40,6 +40,18 @@ const unpinned = (app) => {
     return Object.assign({}, app, { env: Object.assign({}, app.env, places) });
 };
 
+// Whether one worker can try the new code before the others leave the old: it is restarted by its id,
+// which applies no new variables and settings, so there must be none.
+const canTry = (app, procs) => {
+    const calm = (proc) => {
+        const old = markOf(proc);
+        const same = old && JSON.stringify(old) === app.env[MARK];
+        const value = (key) => (env(proc).env && key in env(proc).env ? env(proc).env[key] : env(proc)[key]);
+        return same && env(proc).status === 'online' && Object.keys(app.env).every((key) => String(value(key)) === app.env[key]);
+    };
+    return app.exec_mode === 'cluster_mode' && procs.length > 1 && procs.every(calm);
+};
+
 // The restart counter that a reload leaves behind; null when it cannot be foretold.
 const counterAfter = (proc) => {
     const { status, restart_time: count, pm_uptime: since } = env(proc);
@@ -138,6 +150,7 @@ const verbs = {
         const shrink = [];
         const grow = [];
         const facts = [];
+        const canary = [];
         const counters = {};
         let seconds = 15;
         let replaced = 0;
@@ -164,6 +177,7 @@ const verbs = {
                 if (count < procs.length) shrink.push(count + ' ' + app.name);
                 if (count > procs.length) grow.push(count + ' ' + app.name);
                 procs.forEach((proc) => (counters[proc.pm_id] = counterAfter(proc)));
+                if (!revert && !pinned && canTry(app, procs)) canary.push(procs[0].pm_id + ' ' + app.name);
             }
         }
 
@@ -183,6 +197,7 @@ const verbs = {
         writeLines(plan('remove'), remove);
         writeLines(plan('shrink'), shrink);
         writeLines(plan('grow'), grow);
+        writeLines(plan('canary'), canary);
         if (reload.length) writeJson(plan('reload.json'), { apps: reload });
         if (start.length) writeJson(plan('start.json'), { apps: start });
         const old = byNames(list, names);
@@ -192,6 +207,29 @@ const verbs = {
             logs: sizes(logFiles(old).concat(defaultLogs(names))),
         });
         writeJson(path.join(work, 'seen'), {});
+    },
+
+    // tried ID WORK: how the worker fares that got the new code first: `bad REASON`, `ok` or `wait`.
+    tried(id, work) {
+        const baseline = readJson(path.join(work, 'baseline'));
+        const proc = readJson(path.join(work, 'list')).find((one) => String(one.pm_id) === id);
+        if (!proc) return console.log('bad the first process with the new code is gone from PM2');
+        const name = proc.name + ' (id ' + id + ')';
+        const { status, pm_uptime: since, restart_time: restarts } = env(proc);
+        fs.writeFileSync(path.join(work, 'judged'), proc.name, { mode: 0o600 });
+        const foretold = baseline.counters[id];
+        if (status === 'errored' || status === 'stopped' || status === 'waiting restart') {
+            return console.log('bad ' + name + ' is ' + status + ' in PM2');
+        }
+        if (foretold !== null && restarts > foretold) {
+            return console.log('bad ' + name + ' ended and was restarted by PM2 ' + (restarts - foretold) + ' times since the start');
+        }
+        if (status !== 'online' || Date.now() - since < 1500) return console.log('wait');
+        // It is restarted once more, with the others.
+        baseline.counters[id] = foretold === null ? null : restarts + 1;
+        baseline.pids.push(pidOf(proc));
+        writeJson(path.join(work, 'baseline'), baseline);
+        return console.log('ok');
     },
 
     // recheck RECIPE WORK: after a reload, which apps PM2 did not replace, and which it still runs from
@@ -282,9 +320,11 @@ const verbs = {
         console.log(['ok', 'proof ' + proof].concat(out).join('\n'));
     },
 
-    // restore ROOT WORK BEFORE NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to bring back.
-    restore(root, work, before, names) {
-        const recorded = before && fs.existsSync(before) ? readJson(before) : [];
+    // restore ROOT WORK BEFORE RESTORED NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to
+    // bring back. RESTORED is what an earlier call brought back.
+    restore(root, work, before, restored, names) {
+        const recorded = fs.existsSync(before) ? readJson(before) : [];
+        const standing = recorded.concat(fs.existsSync(restored) ? readJson(restored) : []);
         const concerned = unique(readNames(names).concat(recorded.map((proc) => proc.name)));
         const list = readJson(path.join(work, 'list'));
         const remove = [];
@@ -292,8 +332,10 @@ const verbs = {
         for (const name of concerned) {
             const now = byNames(list, [name]).filter((proc) => isOwn(proc, root));
             const then = recorded.filter((proc) => proc.name === name);
-            const sameAs = (proc) => (one) => one.pm_id === proc.pm_id && one.pid === proc.pid && env(one).status === env(proc).status;
-            if (now.length === then.length && now.every((proc) => then.some(sameAs(proc)))) continue;
+            const stands = (proc) => standing.some(
+                (one) => one.name === name && one.pid === proc.pid && env(one).status === env(proc).status,
+            );
+            if (now.length === then.length && now.every(stands)) continue;
             remove.push(...now.map((proc) => proc.pm_id));
             for (const proc of then) {
                 const settings = Object.assign({}, env(proc));
@@ -304,6 +346,23 @@ const verbs = {
         writeLines(path.join(work, 'remove'), remove);
         if (dump.length) writeJson(path.join(work, 'dump'), dump);
         else if (fs.existsSync(path.join(work, 'dump'))) fs.unlinkSync(path.join(work, 'dump'));
+    },
+
+    // restored WORK BEFORE RESTORED: what is wrong with what was brought back; PM2's word is not enough.
+    restored(work, before, restored) {
+        const recorded = fs.existsSync(before) ? readJson(before) : [];
+        const list = readJson(path.join(work, 'list'));
+        const wrong = [];
+        for (const name of unique(recorded.map((proc) => proc.name))) {
+            const then = byNames(recorded, [name]);
+            const now = byNames(list, [name]);
+            const running = (procs) => procs.filter((proc) => ['online', 'launching'].includes(env(proc).status)).length;
+            if (now.length !== then.length || running(now) < running(then)) {
+                wrong.push('PM2 runs ' + running(now) + ' processes of ' + name + ', before it were ' + running(then));
+            }
+        }
+        if (wrong.length) throw new Error('not everything could be put back: ' + wrong.join('; ') + '. See `pm2 ls` and `pm2 logs` on the host.');
+        writeJson(restored, byNames(list, recorded.map((proc) => proc.name)));
     },
 };
 

@@ -180,6 +180,7 @@ pm2_check() {
     pm2_ready || return
     pm2_node pm2.cjs facts "$(command -v pm2)" >"$pm2_work/facts"
     pm2_facts "$pm2_work/facts"
+    say fact "boot $(pm2_boot)"
     [ -f "$RECIPE/pm2-apps.json" ] || return 0
     if ! pm2_said=$(pm2_list "$pm2_work/list"); then
         say problem "$(printf '%s\n' "$pm2_said" | head -n 1)"
@@ -187,6 +188,19 @@ pm2_check() {
     fi
     pm2_node pm2.cjs foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2-apps.json" >"$pm2_work/facts"
     pm2_facts "$pm2_work/facts"
+}
+
+# pm2_boot: prints what starts this user's PM2 when the host boots.
+pm2_boot() {
+    pm2_user=$(id -un)
+    for pm2_file in "/etc/systemd/system/pm2-$pm2_user.service" "/etc/init.d/pm2-$pm2_user" \
+        "$HOME"/.config/systemd/user/pm2*.service /etc/init.d/pm2-init.sh; do
+        if [ -e "$pm2_file" ]; then
+            printf '%s\n' "$pm2_file"
+            return
+        fi
+    done
+    echo none
 }
 
 # pm2_compile: the apps' settings as the new release states them, free of the release's own path.
@@ -260,6 +274,7 @@ pm2_begin() {
     pm2_delete "$pm2_work/plan/remove" || return
     pm2_scale "$pm2_work/plan/shrink" || return
     if [ -f "$pm2_work/plan/reload.json" ]; then
+        pm2_canary || return
         pm2_reload || return
     fi
     pm2_scale "$pm2_work/plan/grow" || return
@@ -283,6 +298,31 @@ pm2_reload() {
     done
     echo "PM2 goes on running the old processes of: $(cat "$pm2_work/plan/again"). Another reload may hang; see \`pm2 ls\` on the host."
     return 1
+}
+
+# pm2_canary: lets one worker of each cluster try the new code. PM2 ends the old workers of a reload
+# even when the new ones die, and says 0; so a release that throws would take the whole app down.
+pm2_canary() {
+    [ -s "$pm2_work/plan/canary" ] || return 0
+    while read -r pm2_id pm2_name <&8; do
+        # PM2 refuses while another app of this user is reloaded; then the others are not waited for.
+        pm2_run "$pm2_patience" reload "$pm2_id" >/dev/null 2>&1 || continue
+        app_clock
+        pm2_until=$((app_now + 10))
+        pm2_said='wait'
+        while [ "$pm2_said" = wait ] && app_clock && [ "$app_now" -lt "$pm2_until" ]; do
+            pm2_list "$pm2_work/list" || return
+            pm2_said=$(pm2_node pm2.cjs tried "$pm2_id" "$pm2_work") || return
+            [ "$pm2_said" != wait ] || app_nap
+        done
+        case $pm2_said in
+            bad\ *)
+                echo "${pm2_said#bad }. It was the first to run the new code; the other processes of $pm2_name still run the old."
+                pm2_words 40
+                return 1
+                ;;
+        esac
+    done 8<"$pm2_work/plan/canary"
 }
 
 # pm2_scale FILE: brings apps to the number of processes that is wanted, `NUMBER NAME` a line.
@@ -355,9 +395,12 @@ pm2_stop() {
 
 # pm2_restore: PM2's own way back to a saved list, with a list that holds only the apps concerned.
 pm2_restore() {
+    # Without a record nothing was started.
+    [ -f "$BEFORE/pm2.json" ] || return 0
     pm2_ready || return
     pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$RECIPE/pm2-names" || return
+    pm2_node pm2.cjs restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json" \
+        "$RECIPE/pm2-names" || return
     pm2_delete "$pm2_work/remove" || return
     [ -s "$pm2_work/dump" ] || return 0
     pm2_daemon || return
@@ -365,7 +408,9 @@ pm2_restore() {
         PM2_DUMP_FILE_PATH=$pm2_work/dump
         export PM2_DUMP_FILE_PATH
         pm2_tell "putting back what ran before" 120 resurrect
-    )
+    ) || return
+    pm2_list "$pm2_work/list" || return
+    pm2_node pm2.cjs restored "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json"
 }
 
 # pm2_commit: removes the apps that left the file, and saves the list for the next boot.

@@ -66,7 +66,7 @@ probe_judge() {
     case $1 in
         2?? | 3??) return 0 ;;
         [1-9]??) echo "$2 answered $1" ;;
-        *) echo "$2 did not answer${1:+: $1}" ;;
+        *) echo "$2 did not answer: ${1:-the connection was closed}" ;;
     esac
     return 1
 }

@@ -48,7 +48,9 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
     files.line("version", VERSION);
     files.line("app", &env.app);
     files.line("environment", &env.name);
-    files.line("settle", &seconds(env.settle).to_string());
+    // Where nothing runs, nothing can prove itself by staying up.
+    let settle = if env.supervisor == Supervisor::None { Duration::ZERO } else { env.settle };
+    files.line("settle", &seconds(settle).to_string());
     files.lines("path", &env.path);
 
     let mut vars = env.vars.clone();

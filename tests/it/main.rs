@@ -6,5 +6,6 @@ mod support;
 mod embedded;
 mod examples;
 mod fleet;
+mod program;
 mod ssh_behaviour;
 mod sshd;

@@ -11,34 +11,61 @@ work_commit() {
     set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
     durable "$ROOT"
     journal committed || fail "could not write the journal" || return
-    if [ "$VERB" = rollback ] && [ -n "$PREVIOUS_ID" ] && [ "$PREVIOUS_ID" != "$RELEASE_ID" ] &&
-        [ -d "$PRIVATE/releases/$PREVIOUS_ID" ]; then
-        set_state "$PREVIOUS_ID" bad
-    fi
+    # Going back says that what was left is bad; going forward again says nothing about it.
+    case $VERB:$PREVIOUS_ID in
+        rollback:*[!0-9]* | rollback:) ;;
+        rollback:*)
+            if [ -d "$PRIVATE/releases/$PREVIOUS_ID" ] && [ "$RELEASE_ID" -lt "$PREVIOUS_ID" ]; then
+                set_state "$PREVIOUS_ID" bad
+            fi
+            ;;
+    esac
     return 0
 }
 
 # work_finish ID...: save, prune, note. Problems are told, never fatal. A next attempt comes here too
-# when the guardian died after the commit.
+# when the guardian died after the commit, and so does a client that goes on with that one.
 work_finish() {
     [ ! -e "$RUN/finished" ] || return 0
+    state_of "$RELEASE_ID"
+    [ "$line" = good ] || fail "nothing is committed that could be finished" || return
     if ! app_do app_commit >"$RUN/out/supervisor" 2>&1; then
         first_line "$RUN/out/supervisor"
         say warning "the supervisor's process list could not be saved: $line"
     fi
     # What a killed clean-up left.
     rm -rf "$PRIVATE/trash"
+    # Else the guardian that committed has died, and who settled its attempt has noted it.
+    if journaled committed; then
+        adopt_previous
+        if [ "$VERB" = rollback ]; then
+            note_revision "$OWNER rolled back to release $RELEASE_ID"
+        else
+            note_revision "Branch ${BRANCH:-none} (at ${COMMIT:-none}) deployed as release $RELEASE_ID by $OWNER"
+        fi
+        history 'done' ''
+    fi
+    ln "$RUN/lock" "$RUN/finished" 2>/dev/null
     for finish_id; do
         remove_release "$finish_id"
     done
-    if [ "$VERB" = rollback ]; then
-        note_revision "$OWNER rolled back to release $RELEASE_ID"
-    else
-        note_revision "Branch ${BRANCH:-none} (at ${COMMIT:-none}) deployed as release $RELEASE_ID by $OWNER"
-    fi
-    history 'done' ''
-    ln "$RUN/lock" "$RUN/finished" 2>/dev/null
     return 0
+}
+
+# adopt_previous: a release of another tool that was live until now can be gone back to, with the recipe
+# of the release that follows it, whose paths lead through `current`. It is never removed.
+adopt_previous() {
+    case $PREVIOUS_ID in
+        *[!0-9]*) return 0 ;;
+        ??????????????) ;;
+        *) return 0 ;;
+    esac
+    adopt_record=$PRIVATE/releases/$PREVIOUS_ID
+    [ -d "$ROOT/releases/$PREVIOUS_ID" ] && [ ! -d "$adopt_record" ] || return 0
+    mkdir "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$PREVIOUS_ID" adopted || {
+        rm -rf "$adopt_record"
+        say warning "release $PREVIOUS_ID of another tool could not be recorded, so it cannot be gone back to"
+    }
 }
 
 # work_stop: ends the live release's app; only for hosts inside rdeploy, which have a supervisor of their own.
@@ -82,6 +109,8 @@ forget_failed() {
 remove_release() {
     case $1 in '' | *[!0-9]*) return 0 ;; esac
     [ -d "$PRIVATE/releases/$1" ] && [ "$1" != "$PREVIOUS_ID" ] || return 0
+    state_of "$1"
+    [ "$line" != adopted ] || return 0
     remove_at=$(cd "$ROOT/releases/$1" 2>/dev/null && pwd -P)
     if [ -n "$remove_at" ]; then
         [ "$remove_at" != "$(cd "$ROOT/current" 2>/dev/null && pwd -P)" ] || return 0
@@ -120,10 +149,10 @@ note_revision() {
 
 # history OUTCOME REASON: one line an attempt, for people. Best effort.
 history() {
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","reason":"%s","digest":"%s","commit":"%s","branch":"%s","actor":"%s","from":"%s","ci":"%s"}\n' \
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","reason":"%s","digest":"%s","commit":"%s","branch":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "$(json "$PREVIOUS_ID")" "$1" "$(json "$2")" \
         "$(json "$DIGEST")" "$(json "$COMMIT")" "$(json "$BRANCH")" "$(json "$OWNER")" "$(json "$FROM")" \
-        "$(json "$CI_URL")" 2>/dev/null >>"$PRIVATE/history.ndjson"
+        "$(json "$CI_URL")" "$TOKEN" 2>/dev/null >>"$PRIVATE/history.ndjson"
 }
 
 json() { one_line "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }

@@ -148,7 +148,7 @@ intent() {
             case $name:$stage in
                 begin:locked) begin ;;
                 prepare:locked | ready:locked | stop:locked | activate:locked | commit:verified | \
-                    commit:committed | finish:committed | finish:finished)
+                    commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched
                     action_seq=$seq
                     # Only release ids follow, where anything does.
@@ -203,10 +203,7 @@ action_ended() {
     case $ended:$ended_code in
         activate:0) stage=verified ;;
         commit:0) stage=committed ;;
-        finish:*)
-            stage=finished
-            ended_code=0
-            ;;
+        finish:*) stage=finished ;;
         recover:0) ;;
         recover:*)
             stage=refused
@@ -219,7 +216,11 @@ action_ended() {
             ln "$RUN/lock" "$RUN/open" 2>/dev/null
             note_revert reverted
             ;;
-        revert:97) stage=committed ;;
+        revert:97)
+            # The client goes on as after any commit.
+            stage=committed
+            ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            ;;
         revert:*)
             stage=stuck
             note_revert 'revert failed'
@@ -234,9 +235,10 @@ action_ended() {
     fi
 }
 
-# note_revert OUTCOME: for people; an attempt that had not begun anything is not worth a line.
+# note_revert OUTCOME: for people, and for a client that slept and asks what became of its attempt. One
+# that had not begun anything and goes in peace is not worth a line.
 note_revert() {
-    [ ! -f "$RUN/attempt" ] || history "$1" "${gone:-the client asked for it}"
+    [ ! -f "$RUN/attempt" ] && [ -z "$gone" ] || history "$1" "${gone:-the client asked for it}"
 }
 
 client_gone() {

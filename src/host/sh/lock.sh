@@ -140,17 +140,25 @@ each_dead_run() {
 
 # recover_one RUN_DIRECTORY: finishes or undoes what was begun there, by the program that began it.
 recover_one() {
+    recover_code=0
     if [ -f "$1/attempt" ] && [ -s "$1/agent.sh" ]; then
-        say note "an earlier attempt ended here without tidying up ($(lock_line)); finishing that first"
+        say note "an earlier attempt died here ($(lock_line)); what it left is settled first"
         sh "$1/agent.sh" undo "$1" </dev/null >"$RUN/out/undo" 2>&1
         recover_code=$?
         first_line "$RUN/out/undo"
-        if [ "$recover_code" = 3 ]; then
+    fi
+    case $recover_code in
+        0) say undone reverted ;;
+        97) say undone committed ;;
+        3)
             printf '%s\n' "$line"
             return 1
-        fi
-        [ "$recover_code" = 0 ] || say warning "the earlier attempt could not be put back: $line"
-    fi
+            ;;
+        *)
+            say warning "the earlier attempt could not be put back: $line"
+            say undone "failed $line"
+            ;;
+    esac
     rm -rf "$1"
 }
 

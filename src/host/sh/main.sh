@@ -81,7 +81,8 @@ work_main() {
     "work_$work_name" "$@"
 }
 
-# undo_main RUN: 0 as it was, or done where that had been decided; 3 when processes of it live on.
+# undo_main RUN: 0 when the host is as it was, 97 when the attempt had been committed (it is finished
+# then), 3 when processes of it live on.
 undo_main() {
     RUN=$1
     load "$RUN"
@@ -92,10 +93,7 @@ undo_main() {
     undo_code=$?
     case $undo_code in
         0) history reverted 'its guardian ended; put back by the next attempt' ;;
-        97)
-            work_finish
-            undo_code=0
-            ;;
+        97) work_finish ;;
         3) ;;
         *)
             history 'revert failed' 'its guardian ended; tried by the next attempt'

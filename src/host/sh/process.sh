@@ -8,6 +8,11 @@ register() {
     read_stat $$ && ln "$RUN/lock" "$RUN/pg/$1.$$.$stat_start"
 }
 
+# register_child KIND PID: a child with a session of its own, which would outlive this process.
+register_child() {
+    read_stat "$2" && ln "$RUN/lock" "$RUN/pg/$1.$2.$stat_start"
+}
+
 # read_entry FILE: puts an entry's process into entry_pid and entry_start.
 read_entry() {
     entry_start=${1##*.}

@@ -116,11 +116,25 @@ revert_app() {
             app_do app_start app_verify
         )
     else
-        app_do app_restore
+        app_do app_restore revert_answers
     fi
     revert_rc=$?
     [ -z "$revert_made" ] || rm -rf "$revert_made"
     return "$revert_rc"
+}
+
+# revert_answers: what another tool had started is given time to come up again. It has no recipe that
+# says when it is well; today's health check may never have fitted it, so a "no" is only told.
+revert_answers() {
+    [ -n "$PREVIOUS" ] && [ -n "$(app_health kind)" ] || return 0
+    revert_left=$(app_health timeout)
+    while [ "${revert_left:-30}" -gt 0 ]; do
+        probe_once >/dev/null
+        case $? in 0 | 2) return 0 ;; esac
+        sleep 1
+        revert_left=$((${revert_left:-30} - 1))
+    done
+    say warning "what ran before was started again, but today's health check does not pass with it"
 }
 
 # revert_room: an app's start needs a little scratch space, also when the disk is full.

@@ -193,7 +193,10 @@ fn what_comes_out_of_order_is_refused_and_changes_nothing() {
     each_shell(|rig| {
         let mut guardian = Guardian::locked(rig, rig.settings("t1"));
         guardian.ask("commit").failed(98);
-        guardian.ask("finish").failed(98);
+        guardian.ask("finish").failed(1);
+        guardian.ask("begin").failed(98);
+        guardian.bye();
+        let mut guardian = Guardian::locked(rig, rig.settings("t2"));
         guardian.ask("dance").failed(98);
         guardian.ask(&format!("begin {}", "x".repeat(5000))).failed(98);
         guardian.begin(&guardian::attempt(rig, R1, &Parcel::of("one")));

@@ -33,7 +33,7 @@ fn a_client_that_goes_before_the_switch_leaves_nothing_switched() {
         }
         assert_eq!(rig.release_state(R2).as_deref(), Some("failed"));
         let reason = "reverted: the connection to the client ended";
-        assert_eq!(rig.outcomes()[1..], [reason; 3]);
+        assert_eq!(rig.outcomes()[1..], [reason; 4]);
     });
 }
 
@@ -153,9 +153,10 @@ fn a_guardian_killed_after_the_switch_is_succeeded_and_its_work_undone_first() {
         let mut next = Guardian::start(rig, rig.command_settings("t3"));
         let says = format!("{:?}", next.ask("lock").ok());
         assert!(
-            says.contains("an earlier attempt ended here without tidying up (ann@desk from desk since"),
+            says.contains("an earlier attempt died here (ann@desk from desk since"),
             "{says}"
         );
+        assert!(says.contains("Undone(Reverted)"), "{says}");
         // The facts are those after the undoing.
         assert!(says.contains(&format!("{:?}", rig.current().unwrap())), "{says}");
         assert_eq!((rig.live().as_deref(), app_runs_from(rig).as_str()), (Some(R1), R1));

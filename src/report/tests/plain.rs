@@ -107,7 +107,7 @@ fn a_plain_run_whose_hook_fails() {
       | # #[add-mask]x
       | relation "x"    missing
 
-    deploy of 20261122174124 to prod failed before any host was switched (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy of 20261122174124 to prod failed before any host was switched (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  unchanged  20261121090000
@@ -155,7 +155,7 @@ fn a_plain_run_that_is_put_back() {
       |     at Module._load
       hint: the last lines of the app's own log are above; `pm2 logs shop` on the host has more
 
-    deploy of 20261122174124 to prod failed, and every host was put back (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy of 20261122174124 to prod failed, and every host was put back (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  put back   20261121090000
@@ -200,7 +200,7 @@ fn a_plain_run_that_could_not_be_put_back() {
     error: web2.example.com: could not be put back: pm2 exited with 1 when it restarted `shop` from 20261121090000
       hint: `current` is back on 20261121090000; start the app there: `pm2 start ecosystem.config.js`
 
-    deploy of 20261122174124 to prod failed, and web2.example.com could not be put back (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy of 20261122174124 to prod failed, and web2.example.com could not be put back (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state     live release
       web1.example.com  put back  20261121090000
@@ -232,7 +232,7 @@ fn a_plain_run_that_is_interrupted() {
     web1.example.com | put back: runs what it ran before
     --- standard error ---
 
-    deploy of 20261122174124 to prod was interrupted, and every host was put back (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy of 20261122174124 to prod was interrupted, and every host was put back (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  put back   20261121090000
@@ -310,7 +310,7 @@ fn a_log_has_everything_with_its_time() {
     [   14.200]   | # #[add-mask]x
     [   14.200]   | relation "x"    missing
     [   14.200]
-    [   14.200] deploy of 20261122174124 to prod failed before any host was switched (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    [   14.200] deploy of 20261122174124 to prod failed before any host was switched (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
     [   14.200]
     [   14.200]   host              state      live release
     [   14.200]   web1.example.com  unchanged  20261121090000
@@ -352,7 +352,7 @@ fn hosts_that_fail_in_the_same_way_are_named_together() {
 
     error: db.example.com: no route to host
 
-    deploy to prod failed before anything was changed (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy to prod failed before anything was changed (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state                   live release
       web1.example.com  not reached, unchanged  not known

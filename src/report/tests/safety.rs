@@ -107,7 +107,7 @@ fn every_kind_of_event_is_in_the_log() {
     [   14.200]   | TEXT
     [   14.200]   hint: TEXT
     [   14.200]
-    [   14.200] deployed TEXT (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    [   14.200] deployed TEXT (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
     [   14.200]
     [   14.200]   host  state   live release
     [   14.200]   TEXT  failed  TEXT
@@ -160,7 +160,7 @@ fn a_closed_standard_output_is_told_once_and_the_block_of_a_failure_still_arrive
     insta::assert_snapshot!(String::from_utf8(err).unwrap(), @r"
     warning: standard output cannot be written any more (broken pipe); the run goes on, its log is /logs/run.log
 
-    deploy of 20261122174124 to prod was interrupted, and every host was put back (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    deploy of 20261122174124 to prod was interrupted, and every host was put back (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  put back   20261121090000

@@ -232,7 +232,7 @@ fn a_terminal_after_a_failed_hook() {
       | relation "x"    missing
 
     deploy of 20261122174124 to prod failed before any host was switched
-      (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+      (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  unchanged  20261121090000
@@ -274,7 +274,7 @@ fn a_terminal_after_a_run_that_was_interrupted() {
     ! web1.example.com  put back: runs what it ran before
 
     deploy of 20261122174124 to prod was interrupted, and every host was put back
-      (after 14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+      (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
 
       host              state      live release
       web1.example.com  put back   20261121090000

@@ -182,6 +182,9 @@ fn what_ran_before_an_adopted_tree_runs_again_after_a_failed_first_deploy() {
     host.call("1", "app_start").assert_ok();
     let before = pid(&host).unwrap();
     host.prepare("2", &[], &env);
+    // Before anything was recorded there is nothing to put back.
+    host.call("2", "app_restore").assert_ok();
+    assert_eq!(pid(&host).as_deref(), Some(before.as_str()));
     host.call("2", "app_record").assert_ok();
     host.switch("2");
     host.call("2", "app_start").assert_ok();

@@ -12,13 +12,15 @@ use std::time::Duration;
 use super::Host;
 use super::Shell;
 use super::environment;
-use super::free_port;
 use super::has;
 use super::shells;
 use super::which;
 use crate::config::Health;
 use crate::config::Probe;
 use crate::config::Supervisor;
+
+/// Nothing listens there, and no test is given it.
+const CLOSED: u16 = 1;
 
 /// Answers every request with a status, until the process ends.
 fn server(status: &'static str) -> u16 {
@@ -77,7 +79,6 @@ fn http(port: u16) -> Probe {
 #[test]
 fn each_tool_tells_a_healthy_app_from_a_sick_one() {
     let (good, moved, bad) = (server("200 OK"), server("302 Found"), server("503 Service Unavailable"));
-    let closed = free_port();
     for tool in ["curl", "wget", "busybox wget", "node", "python3", "bash"] {
         if !has(tool.split(' ').next().unwrap()) {
             continue;
@@ -88,7 +89,7 @@ fn each_tool_tells_a_healthy_app_from_a_sick_one() {
             assert!(well.ok && redirected.ok, "{tool} {shell:?} {well:?} {redirected:?}");
             let sick = ask(bad);
             assert!(sick.failure().contains("answered 503"), "{tool} {shell:?} {sick:?}");
-            let silent = ask(closed);
+            let silent = ask(CLOSED);
             assert!(silent.failure().contains("did not answer: "), "{tool} {shell:?} {silent:?}");
             assert_eq!(silent.output.lines().count(), 1, "{tool} {silent:?}");
         }
@@ -97,7 +98,7 @@ fn each_tool_tells_a_healthy_app_from_a_sick_one() {
 
 #[test]
 fn each_tool_tells_an_open_port_from_a_closed_one() {
-    let (open, closed) = (server("200 OK"), free_port());
+    let open = server("200 OK");
     for tool in ["node", "python3", "bash", "busybox nc", "curl"] {
         if !has(tool.split(' ').next().unwrap()) {
             continue;
@@ -109,7 +110,7 @@ fn each_tool_tells_an_open_port_from_a_closed_one() {
             };
             let accepted = ask(open);
             assert!(accepted.ok, "{tool} {shell:?} {accepted:?}");
-            let refused = ask(closed);
+            let refused = ask(CLOSED);
             assert!(
                 refused.failure().contains("did not accept a connection"),
                 "{tool} {shell:?} {refused:?}"
@@ -122,7 +123,7 @@ fn each_tool_tells_an_open_port_from_a_closed_one() {
 #[test]
 fn without_a_tool_the_client_is_asked_to_probe_and_the_release_passes() {
     for shell in shells() {
-        let host = host_with(shell, None, http(free_port()));
+        let host = host_with(shell, None, http(CLOSED));
         assert!(host.call("1", "app_check").assert_ok().says("fact probe forward"), "{shell:?}");
         let answer = host.call("1", "app_verify").assert_ok();
         assert!(answer.says("probe-needed") && answer.says("proof proven"), "{answer:?}");
@@ -132,7 +133,7 @@ fn without_a_tool_the_client_is_asked_to_probe_and_the_release_passes() {
 #[test]
 fn an_app_that_never_answers_fails_when_the_time_for_it_is_over() {
     for shell in shells() {
-        let host = host_with(shell, Some("curl"), http(free_port()));
+        let host = host_with(shell, Some("curl"), http(CLOSED));
         let answer = host.call("1", "app_verify");
         assert!(answer.failure().contains("did not pass within 2 s"), "{answer:?}");
         assert!(answer.said.is_empty());

@@ -66,8 +66,10 @@ fn a_rollback_can_name_its_release_and_be_rolled_back_itself() {
     site.start(&[&format!("--rollback={first}")]).wait().ends_with(0);
     assert_eq!(site.serves("v1"), first);
 
-    // What was live and good before the present one is the release rolled back from.
-    site.roll_back().ends_with(0);
+    // What was rolled back from is bad: nothing goes there by itself, but it can be named.
+    site.roll_back().ends_with(3).says("no earlier good release").says("--rollback=ID");
+    assert_eq!(site.serves("v1"), first);
+    site.start(&[&format!("--rollback={third}")]).wait().ends_with(0);
     assert_eq!(site.serves("v3"), third);
 
     site.start(&["--rollback=20010101000000"]).wait().ends_with(3).says("20010101000000");

@@ -66,7 +66,7 @@ fn a_failing_build_or_hook_leaves_everything_as_it_was() {
         Fault {
             name: "a hook hangs",
             code: 5,
-            says: &["10.77.0.", "before_switch", "2s"],
+            says: &["10.77.0.", "before_switch", "2 s"],
             app: same,
             configure: |settings| {
                 settings.hooks =

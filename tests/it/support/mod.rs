@@ -1,7 +1,14 @@
-//! What several tests need: skipping with a word, people who answer questions, a private sshd.
+//! What several tests need: skipping with a word, people who answer questions, a private sshd, a
+//! user's project and hosts for it.
 
 pub(crate) mod askers;
 pub(crate) mod fleet;
+pub(crate) mod gate;
+pub(crate) mod listed;
+pub(crate) mod project;
+pub(crate) mod pty;
+pub(crate) mod running;
+pub(crate) mod shown;
 pub(crate) mod sshd;
 
 use std::io::Write;
@@ -19,11 +26,6 @@ pub(crate) fn skip(test: &str, why: &str) {
     if std::env::var("RDEPLOY_TEST_ALL").is_ok_and(|value| value == "1") {
         panic!("{test} did not run: {why}");
     }
-}
-
-/// Says something about a running test, where nothing captures it.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Finds a program in PATH, or where Debian keeps daemons.

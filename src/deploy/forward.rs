@@ -1,0 +1,152 @@
+//! Owns the way forward up to the proof: prepare everywhere, the barrier, the switch everywhere.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::Member;
+use super::Stage;
+use super::fleet::OnFailure;
+use super::fleet::Stopped;
+use super::transaction::Job;
+use super::transaction::Transaction;
+use crate::event::EventKind;
+use crate::event::Phase;
+use crate::event::Proof;
+use crate::host::Action;
+use crate::host::Attempt;
+use crate::host::HookScript;
+use crate::host::Host;
+use crate::host::HostError;
+use crate::host::Say;
+use crate::release::ReleaseId;
+
+impl<H: Host> Transaction<'_, H> {
+    /// Everything up to the commit: afterwards every host was proven to run the release.
+    pub(super) async fn forward(&mut self, job: Job<'_>, release: ReleaseId) -> Result<(), Stopped> {
+        let stops = self.stops;
+        let started = Instant::now();
+        let prepare = |member| self.prepare(member, job, release);
+        self.fleet
+            .each(self.fleet.all(), OnFailure::Stop, stops.cancel.cancelled(), prepare)
+            .await
+            .complete()?;
+        self.timings.push(("prepare".to_owned(), started.elapsed()));
+        self.everywhere(Stage::Prepared);
+
+        let started = Instant::now();
+        self.once_before_switch().await?;
+        // A host that has not been heard of for long may be on its way back already.
+        self.all_answer().await?;
+        let activate = |member| self.activate(member, release);
+        let switched =
+            self.fleet.each(self.fleet.all(), OnFailure::Stop, stops.cancel.cancelled(), activate).await;
+        for place in self.fleet.all() {
+            // Also where no answer came: it may have happened all the same.
+            if self.fleet.members.get(place).is_some_and(Member::may_be_switched) {
+                self.become_stage(place, Stage::Switched);
+            }
+        }
+        switched.complete()?;
+        self.timings.push(("switch".to_owned(), started.elapsed()));
+        self.everywhere(Stage::Verified);
+        self.all_answer().await
+    }
+
+    async fn prepare(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) -> Result<(), HostError> {
+        let host = &member.host;
+        let mut attempt = Attempt::new(release, member.facts.current.as_deref());
+        if let Job::Deploy(artifact) = job {
+            attempt.digest = artifact.digest.to_string();
+            attempt.commit = artifact.commit.clone().unwrap_or_default();
+            attempt.branch = artifact.branch.clone().unwrap_or_default();
+        }
+        host.begin(&attempt).await?;
+        if let Job::Deploy(artifact) = job {
+            self.enter(host, Phase::Uploading);
+            let total = artifact.compressed_bytes;
+            let progress = |sent| {
+                let host = host.name().to_owned();
+                self.events.emit(EventKind::UploadProgressed { host, sent, total });
+            };
+            host.upload(artifact, &progress).await?;
+            self.enter(host, Phase::Preparing);
+            host.act(&Action::Prepare, &|say| self.heard(host, say)).await?;
+            self.hooks(member, "after_unpack").await?;
+        } else {
+            self.enter(host, Phase::Preparing);
+        }
+        host.act(&Action::Ready, &|say| self.heard(host, say)).await?;
+        self.enter(host, Phase::Waiting);
+        Ok(())
+    }
+
+    /// The barrier is behind us; what runs once for the fleet (a migration) runs before any switch, one
+    /// after the other, in the order of the configuration whatever hosts they run on.
+    async fn once_before_switch(&self) -> Result<(), Stopped> {
+        let mut scripts: Vec<(usize, &HookScript)> = Vec::new();
+        for (place, member) in self.fleet.members.iter().enumerate() {
+            let once =
+                member.hooks.iter().filter(|script| script.point == "before_switch" && script.hook.once);
+            scripts.extend(once.map(|script| (place, script)));
+        }
+        scripts.sort_by_key(|(place, script)| (script.number, *place));
+        for (place, script) in scripts {
+            self.fleet
+                .each([place], OnFailure::Stop, self.stops.cancel.cancelled(), |member| {
+                    self.hook(member, script)
+                })
+                .await
+                .complete()?;
+        }
+        Ok(())
+    }
+
+    async fn activate(&self, member: &Member<H>, release: ReleaseId) -> Result<(), HostError> {
+        let host = &member.host;
+        let each_host = |script: &&HookScript| script.point == "before_switch" && !script.hook.once;
+        for script in member.hooks.iter().filter(each_host) {
+            self.hook(member, script).await?;
+        }
+        self.enter(host, Phase::Switching);
+        member.note_switch();
+        let said = Mutex::new((Proof::Proven, String::new(), false));
+        let heard = |say: Say| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            match say {
+                Say::Proof(level, detail) => {
+                    said.0 = if level == "proven" { Proof::Proven } else { Proof::Unprovable };
+                    said.1 = detail;
+                }
+                Say::ProbeNeeded => said.2 = true,
+                say => self.heard(host, say),
+            }
+        };
+        host.act(&Action::Activate, &heard).await?;
+        let (proof, detail, probe_needed) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if probe_needed {
+            host.probe().await?;
+        }
+        self.events.emit(EventKind::Verified {
+            host: host.name().to_owned(),
+            release: release.to_string(),
+            proof,
+            detail,
+        });
+        self.hooks(member, "after_switch").await?;
+        self.enter(host, Phase::Waiting);
+        Ok(())
+    }
+
+    /// Every host was heard of within a third of its lease: what is asked next will find it waiting.
+    async fn all_answer(&self) -> Result<(), Stopped> {
+        let fresh = self.lease / 3;
+        self.fleet
+            .each(self.fleet.all(), OnFailure::GoOn, self.stops.cancel.cancelled(), |member| {
+                member.host.heartbeat(fresh)
+            })
+            .await
+            .complete()
+            .map(drop)
+    }
+}

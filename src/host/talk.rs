@@ -1,0 +1,247 @@
+//! Owns the conversation with one guardian: the channel it runs on, its answers matched to what was
+//! asked, the heartbeat. Knows not what is asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::HostError;
+use super::agent;
+use super::lines::Lines;
+use super::protocol::Line;
+use super::protocol::Say;
+use crate::ssh;
+use crate::ssh::Chunk;
+use crate::ssh::Connection;
+use crate::ssh::Exec;
+use crate::ssh::ExecStdin;
+
+/// A running guardian, spoken with.
+pub(super) struct Talk {
+    connection: Connection,
+    shared: Arc<Shared>,
+    /// Lines for the guardian; a task of its own writes them, since a write may have to wait.
+    lines: mpsc::UnboundedSender<Bytes>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// What the task that reads the guardian's lines shares with the callers.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    pending: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
+    stderr: String,
+    gone: bool,
+    last_answer: Option<Moment>,
+}
+
+/// A moment on both clocks: the one that stands still while the machine sleeps, and the one that does
+/// not but may be set.
+#[derive(Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { instant: Instant::now(), time: SystemTime::now() }
+    }
+
+    /// Whether it is certainly not longer ago than that.
+    fn is_within(&self, limit: Duration) -> bool {
+        self.instant.elapsed() < limit && self.time.elapsed().is_ok_and(|elapsed| elapsed < limit)
+    }
+}
+
+enum Reply {
+    Say(Say),
+    Ok,
+    Failed(u32),
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, line: Line) {
+        let mut state = self.lock();
+        match line {
+            Line::Say(say) => {
+                for sender in state.pending.values() {
+                    let _ = sender.send(Reply::Say(say.clone()));
+                }
+            }
+            Line::Ok(seq) => {
+                state.last_answer = Some(Moment::now());
+                if let Some(sender) = state.pending.remove(&seq) {
+                    let _ = sender.send(Reply::Ok);
+                }
+            }
+            Line::Failed(seq, code) => {
+                state.last_answer = Some(Moment::now());
+                if let Some(sender) = state.pending.remove(&seq) {
+                    let _ = sender.send(Reply::Failed(code));
+                }
+            }
+            Line::Hello(_) | Line::Noise => {}
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.gone = true;
+        state.pending.clear();
+    }
+}
+
+impl Talk {
+    /// Starts a guardian at the other end of `connection` and hands it its settings, a tar. It changes
+    /// nothing until it is asked for the lock.
+    pub(super) async fn start(connection: Connection, settings: &[u8]) -> Result<Self, HostError> {
+        let channel = |source: ssh::ChannelError| HostError::Channel {
+            doing: "starting the guardian",
+            source: source.into(),
+        };
+        let Exec { mut stdin, mut output } = connection.exec(&agent::boot()).await.map_err(channel)?;
+        let script = agent::AGENT.as_str();
+        let mut hello = format!("{}\n", script.len()).into_bytes();
+        hello.extend_from_slice(script.as_bytes());
+        hello.extend_from_slice(format!("{}\n", settings.len()).as_bytes());
+        hello.extend_from_slice(settings);
+        stdin.write(Bytes::from(hello)).await.map_err(channel)?;
+        let shared = Arc::new(Shared::default());
+        let reader = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                let mut lines = Lines::default();
+                while let Some(chunk) = output.next().await {
+                    match chunk {
+                        Chunk::Stdout(bytes) => lines.push(&bytes, |line| shared.take(Line::parse(line))),
+                        Chunk::Stderr(bytes) => {
+                            let mut state = shared.lock();
+                            if state.stderr.len() < 8192 {
+                                state.stderr.push_str(&String::from_utf8_lossy(&bytes));
+                            }
+                        }
+                        Chunk::Ended(_) => {}
+                    }
+                }
+                shared.end();
+            }
+        });
+        let (lines, waiting) = mpsc::unbounded_channel();
+        let writer = tokio::spawn(write_lines(stdin, waiting));
+        let tasks = Mutex::new(vec![reader.abort_handle(), writer.abort_handle()]);
+        Ok(Self { connection, shared, lines, tasks })
+    }
+
+    /// Asks something of the guardian and waits for its answer.
+    pub(super) async fn ask(
+        &self,
+        intent: &str,
+        doing: &'static str,
+        limit: Duration,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<Result<(), u32>, HostError> {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let seq = {
+            let mut state = self.shared.lock();
+            if state.gone {
+                return Err(self.lost(doing, &state));
+            }
+            state.next += 1;
+            let seq = state.next;
+            state.pending.insert(seq, sender);
+            seq
+        };
+        // Forgets the question when the caller is dropped, so that the next answer finds its own.
+        let _forget = Forget { shared: &self.shared, seq };
+        let talk = async {
+            let line = Bytes::from(format!("{seq} {intent}\n"));
+            self.lines.send(line).ok()?;
+            while let Some(reply) = receiver.recv().await {
+                match reply {
+                    Reply::Say(say) => heard(say),
+                    Reply::Ok => return Some(Ok(())),
+                    Reply::Failed(code) => return Some(Err(code)),
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(limit, talk).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(self.lost(doing, &self.shared.lock())),
+            Err(_) => Err(HostError::Silent { doing, limit }),
+        }
+    }
+
+    fn lost(&self, doing: &'static str, state: &State) -> HostError {
+        let stderr = state.stderr.clone();
+        if self.connection.is_closed() {
+            HostError::Lost { doing, stderr }
+        } else {
+            HostError::GuardianDied { doing, stderr }
+        }
+    }
+
+    /// Whether the guardian answered anything within that time, even if this machine slept meanwhile.
+    pub(super) fn answered_within(&self, limit: Duration) -> bool {
+        let state = self.shared.lock();
+        !state.gone && state.last_answer.is_some_and(|last| last.is_within(limit))
+    }
+
+    /// Keeps telling the guardian that the client lives, from now on.
+    pub(super) fn beat(&self, lease: Duration) {
+        let interval = (lease / 4).clamp(Duration::from_millis(250), Duration::from_secs(5));
+        let lines = self.lines.clone();
+        let ticker = tokio::spawn(async move {
+            // Number 0 is nobody's question; its answer only shows that the guardian lives.
+            while lines.send(Bytes::from_static(b"0 hb\n")).is_ok() {
+                tokio::time::sleep(interval).await;
+            }
+        });
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(ticker.abort_handle());
+    }
+}
+
+async fn write_lines(mut stdin: ExecStdin, mut waiting: mpsc::UnboundedReceiver<Bytes>) {
+    while let Some(line) = waiting.recv().await {
+        if stdin.write(line).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            task.abort();
+        }
+    }
+}
+
+struct Forget<'a> {
+    shared: &'a Shared,
+    seq: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().pending.remove(&self.seq);
+    }
+}

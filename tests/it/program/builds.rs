@@ -1,0 +1,92 @@
+//! What happens on this machine: builds, their failures, and artifacts that are made once and deployed
+//! later.
+
+use std::fs;
+
+use crate::support::project::Project;
+use crate::support::project::files;
+
+use super::before::Before;
+
+#[test]
+fn a_build_says_its_file_on_standard_output_and_nothing_else() {
+    let project = Project::files(1, "[build]\nrun = [\"echo compiling\"]\n");
+    let ended = project.rdeploy(&["build"]).run();
+    insta::assert_snapshot!(ended, @"");
+    assert!(fs::metadata(ended.out.trim()).unwrap().is_file());
+    assert!(!project.host(1).root.exists());
+}
+
+#[test]
+fn an_artifact_is_deployed_later_under_the_same_digest() {
+    let project = Project::files(1, "[build]\nrun = [\"echo built >>built; cp built public/built\"]\n");
+    let built = project.rdeploy(&["build", "-o", "../shop.tar.gz"]).run();
+    insta::assert_snapshot!(built, @"");
+    let cached = project.rdeploy(&["build"]).run().ends_with(0);
+    assert!(cached.err.contains("packed"), "{cached}");
+
+    // What the project has become since then does not matter.
+    project.version(2);
+    let ended = project.rdeploy(&["dev", "--artifact", "../shop.tar.gz"]).run();
+    insta::assert_snapshot!(ended, @"");
+    let host = project.host(1);
+    assert_eq!(host.read("current/public/index.html"), "version 1\n");
+    assert_eq!(host.read("current/public/built"), "built\n");
+    assert_eq!(fs::read_to_string(project.file("built")).unwrap().lines().count(), 2, "it built nothing");
+    let digest = host.read(&format!(".rdeploy/releases/{}/digest", host.live().unwrap()));
+    let short = digest.get(..12).unwrap();
+    assert!(built.err.contains(short) && ended.out.contains(short), "{digest}{built}{ended}");
+}
+
+#[test]
+fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
+    let project = Project::files(1, "");
+    project.write("notes.txt", "not an artifact");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "notes.txt"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "missing.tar.gz"]).run().error(), @"");
+    assert_eq!(project.host(1).live(), None);
+}
+
+#[test]
+fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
+    let project = Project::files(2, "");
+    let before = Before::version_1(&project, 2);
+    project.configure(&files(
+        2,
+        "[build]\nrun = [\"echo compiling; echo 'main.c:1: no such thing' >&2; exit 3\"]\n",
+    ));
+    let ended = project.rdeploy(&["dev"]).run();
+    insta::assert_snapshot!(ended, @"");
+    before.stands();
+    let ended = project.rdeploy(&["build"]).run();
+    insta::assert_snapshot!(ended, @"");
+}
+
+#[test]
+fn a_hook_before_the_build_that_fails_keeps_the_build_from_running() {
+    let hooks =
+        "[build]\nrun = [\"touch built\"]\n[hooks]\nbefore_build = [\"echo the tree is dirty; exit 1\"]\n";
+    let project = Project::files(1, hooks);
+    let ended = project.rdeploy(&["dev"]).run().ends_with(2);
+    insta::assert_snapshot!(ended.error(), @"");
+    assert!(!project.file("built").exists());
+    assert_eq!(project.host(1).live(), None);
+}
+
+#[test]
+fn a_build_sees_no_variable_of_an_environment_and_local_hooks_do() {
+    let config = "[build]\nrun = [\"echo \\\"<$COLOR$RDEPLOY_ENV>\\\" >public/build\"]\n\
+                  [hooks]\nafter_build = [\"echo \\\"<$COLOR $RDEPLOY_ENV>\\\" >public/hook\"]\n\
+                  [vars]\nCOLOR = \"red\"\n";
+    let project = Project::files(1, config);
+    project.deploys();
+    assert_eq!(project.host(1).read("current/public/build"), "<>\n");
+    assert_eq!(project.host(1).read("current/public/hook"), "<red dev>\n");
+}
+
+#[test]
+fn an_unchanged_tree_is_not_packed_again() {
+    let project = Project::files(1, "");
+    project.deploys();
+    project.rdeploy(&["dev"]).run().ends_with(0).says("unchanged since it was last packed: 1 file");
+}

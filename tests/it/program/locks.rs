@@ -1,0 +1,49 @@
+//! Two deploys at once: one goes on, the other is told whose turn it is.
+
+use crate::support::gate::Gate;
+use crate::support::project::Project;
+use crate::support::project::files;
+
+use super::before::Before;
+
+#[test]
+fn the_second_of_two_deploys_is_told_who_holds_the_lock() {
+    let project = Project::files(2, "");
+    let before = Before::version_1(&project, 2);
+    let gate = Gate::new(&project, "gate");
+    project.configure(&files(2, &format!("[hooks]\nafter_unpack = [{:?}]", gate.wait())));
+    let mut first = project.rdeploy(&["dev"]).start();
+    first.until("both hosts to be in their hook", || gate.reached() == 2);
+
+    let second = project.rdeploy(&["dev"]).env("USER", "bob").run().ends_with(4);
+    insta::assert_snapshot!(second.error(), @"");
+    let back = project.rdeploy(&["dev", "--rollback"]).run();
+    assert_eq!(back.code, Some(3), "there is nothing to go back to: {back}");
+    let stop = project.rdeploy(&["dev", "stop"]).run();
+    insta::assert_snapshot!(stop, @"");
+    assert!(before.is_live());
+    assert!(before.is_locked());
+
+    gate.open();
+    first.wait().ends_with(0);
+    assert_eq!(project.host(2).read("current/public/index.html"), "version 2\n");
+    assert!(!before.is_locked());
+    project.rdeploy(&["dev"]).env("USER", "bob").run().ends_with(0);
+}
+
+#[test]
+fn of_many_deploys_at_once_each_ends_well_or_is_told_to_wait() {
+    let project = Project::files(2, "");
+    let running: Vec<_> = (0..4).map(|_| project.rdeploy(&["dev"]).start()).collect();
+    let ended: Vec<_> = running.into_iter().map(|running| running.wait()).collect();
+    assert!(ended.iter().any(|ended| ended.code == Some(0)), "somebody wins");
+    for ended in &ended {
+        assert!(matches!(ended.code, Some(0 | 4)), "{ended}");
+    }
+    let done = ended.iter().filter(|ended| ended.code == Some(0)).count();
+    for host in [project.host(1), project.host(2)] {
+        assert_eq!(host.releases().len(), done);
+        host.is_clean();
+    }
+    assert_eq!(project.host(1).live(), project.host(2).live());
+}
