@@ -67,9 +67,8 @@ mod tests {
             let mut lines = file.lines();
             while let Some(line) = lines.next() {
                 let Some((_, end)) = line.split_once("<<") else { continue };
-                for inside in lines.by_ref().take_while(|inside| *inside != end) {
-                    let taken = inside.trim().is_empty() || inside.trim_start().starts_with('#');
-                    assert!(!taken, "`{inside}` in the here-document of `{line}`");
+                for body in lines.by_ref().take_while(|body| body.trim() != end.trim()) {
+                    assert!(!body.trim().is_empty() && !body.trim().starts_with('#'), "{line}: {body}");
                 }
             }
         }

@@ -24,7 +24,7 @@ pub fn prunable(
 ) -> Vec<ReleaseId> {
     let kept_anyway = |id: ReleaseId| id == live || Some(id) == before;
     let mut good: Vec<ReleaseId> =
-        releases.iter().filter(|r| r.state == "good" || r.id == live).map(|r| r.id).collect();
+        releases.iter().filter(|r| r.state == "good").map(|r| r.id).chain([live]).collect();
     good.sort_unstable_by(|a, b| b.cmp(a));
     good.dedup();
     let oldest = good.iter().take(keep.max(1)).next_back().copied().unwrap_or(live);

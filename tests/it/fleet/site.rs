@@ -257,11 +257,14 @@ impl Site {
         list.iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every process this user's PM2 keeps up, and where each runs: as the kernel says, not PM2.
+    /// Every process this user's PM2 keeps up, and where each runs: as the kernel says, not PM2. The
+    /// daemon also calls `ps` now and then for its figures; that is no worker.
     pub(crate) fn workers(&self, host: &Host) -> BTreeMap<u32, String> {
         let script = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\
                       pm2=${pm2%/cmdline}; [ -O $pm2 ] || continue\n\
                       for pid in $(cat $pm2/task/*/children); do\n\
+                      exe=$(readlink /proc/$pid/exe) && [ \"${exe##*/}\" = node ] || continue\n\
+                      [ \"$(head -c 4 /proc/$pid/cmdline)\" != 'PM2 ' ] || continue\n\
                       echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done";
         let worker = |line: &str| {
             let (pid, cwd) = line.split_once(' ').unwrap();

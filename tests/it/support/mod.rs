@@ -28,11 +28,6 @@ pub(crate) fn skip(test: &str, why: &str) {
     }
 }
 
-/// Says something about a running test, where nothing captures it.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// Finds a program in PATH, or where Debian keeps daemons.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
