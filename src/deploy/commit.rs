@@ -20,7 +20,6 @@ use crate::host::Host;
 use crate::host::HostError;
 use crate::release::ReleaseId;
 use crate::release::retention;
-use crate::release::retention::Standing;
 
 /// How often a host is asked to commit. An answer that was lost on its way is had by asking again.
 const TRIES: usize = 2;
@@ -107,11 +106,8 @@ impl<H: Host> Transaction<'_, H> {
     ) -> Result<(), HostError> {
         let (point, prune) = match job {
             Job::Deploy(_) => {
-                let before = member.facts.live();
-                // What the host had when it was locked, and the release that counts from now on.
-                let made = Standing { id: release, state: "good".to_owned(), previous: before };
-                let standings: Vec<_> = plan::standings(&member.facts).chain([made]).collect();
-                let prune = retention::prunable(&standings, release, before, self.keep);
+                let standings: Vec<_> = plan::standings(&member.facts).collect();
+                let prune = retention::prunable(&standings, release, member.facts.live(), self.keep);
                 ("after_deploy", prune)
             }
             Job::Rollback(_) => ("after_rollback", Vec::new()),

@@ -84,7 +84,6 @@ fn every_kind_of_event_is_in_the_log() {
     [   14.200]   hint: TEXT
     [   14.200]
     [   14.200] deployed TEXT (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
-    [   14.200]
     "#);
 }
 
