@@ -146,8 +146,7 @@ fn stop_on_signals(stops: &Stops) {
 /// Runs it. Returns the exit code.
 pub(super) async fn launch(launch: Launch) -> Result<u8, Fatal> {
     let screen = Screen::open(launch.verbose, &launch.environment.name)?;
-    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-    let stops = Stops { revert_limit: in_ci.then_some(CI_REVERT_LIMIT), ..Stops::default() };
+    let stops = Stops { revert_limit: report::is_ci().then_some(CI_REVERT_LIMIT), ..Stops::default() };
     stop_on_signals(&stops);
     let opened = Places::open(&launch.environment, &launch.root).await;
     let places = match opened {

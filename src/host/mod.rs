@@ -11,6 +11,8 @@ mod recovery;
 mod session;
 mod settings;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

@@ -43,13 +43,13 @@ command_run() {
     command_child=$!
     # A session of its own is not ended with the action's group; the guardian finds it here.
     if [ -d "${RUN:-}/pg" ]; then
-        printf '%s\n' "$command_child" >"$RUN/pg/command.$command_child"
+        register_child command "$command_child"
     fi
     trap 'kill -TERM "-$command_child" 2>/dev/null' TERM INT HUP
     app_await "$command_child" "$2"
     command_status=$?
     trap - TERM INT HUP
-    [ ! -d "${RUN:-}/pg" ] || rm -f "$RUN/pg/command.$command_child"
+    [ ! -d "${RUN:-}/pg" ] || rm -f "$RUN/pg/command.$command_child".*
     if [ "$command_status" -eq 124 ] && app_alive "$command_child"; then
         command_end "$command_child"
         echo "the $command_name command did not return within $2 s, so it was ended. It has to come back while the app runs on: let it start a daemon, or write \`nohup ./server >server.log 2>&1 &\`."

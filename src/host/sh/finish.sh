@@ -1,82 +1,158 @@
-# shellcheck shell=sh
-# Owns the end that went well: the commit, and after it what may fail without harm.
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
+# Owns the end that went well (the commit, and after it what may fail without harm), what is removed
+# after either end, and the lines that are left for people.
 
 # work_commit: one journal record decides; everything before it can be done again.
 work_commit() {
     if [ "$VERB" = deploy ]; then
-        printf '%s\n' "${PREVIOUS##*/}" >"$PRIVATE/releases/$RELEASE_ID/previous" || return
+        printf '%s\n' "$PREVIOUS_ID" | put_file "$PRIVATE/releases/$RELEASE_ID/previous" ||
+            fail "could not note what ran before" || return
     fi
     set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
     durable "$ROOT"
-    journal committed || fail "could not write the journal"
+    journal committed || fail "could not write the journal" || return
     # Going back says that what was left is bad; going forward again says nothing about it.
-    case ${PREVIOUS##*/} in
-        '' | *[!0-9]*) ;;
-        *)
-            if [ "$VERB" = rollback ] && [ -d "$PRIVATE/releases/${PREVIOUS##*/}" ] &&
-                [ "$RELEASE_ID" -lt "${PREVIOUS##*/}" ]; then
-                set_state "${PREVIOUS##*/}" bad
+    case $VERB:$PREVIOUS_ID in
+        rollback:*[!0-9]* | rollback:) ;;
+        rollback:*)
+            if [ -d "$PRIVATE/releases/$PREVIOUS_ID" ] && [ "$RELEASE_ID" -lt "$PREVIOUS_ID" ]; then
+                set_state "$PREVIOUS_ID" bad
             fi
             ;;
     esac
     return 0
 }
 
-# work_finish ID...: save, prune, note. Problems are told, never fatal.
+# work_finish ID...: save, prune, note. Problems are told, never fatal. A next attempt comes here too
+# when the guardian died after the commit, and so does a client that goes on with that one.
 work_finish() {
-    (app_env && app_find_path && app_commit) >"$RUN/out/commit" 2>&1 ||
-        say warning "the supervisor's process list could not be saved: $(head -n 1 "$RUN/out/commit")"
-    adopt_previous
+    [ ! -e "$RUN/finished" ] || return 0
+    state_of "$RELEASE_ID"
+    [ "$line" = good ] || fail "nothing is committed that could be finished" || return
+    if ! app_do app_commit >"$RUN/out/supervisor" 2>&1; then
+        first_line "$RUN/out/supervisor"
+        say warning "the supervisor's process list could not be saved: $line"
+    fi
+    # What a killed clean-up left.
+    rm -rf "$PRIVATE/trash"
+    # Else the guardian that committed has died, and who settled its attempt has noted it.
+    if journaled committed; then
+        adopt_previous
+        if [ "$VERB" = rollback ]; then
+            note_revision "$OWNER rolled back to release $RELEASE_ID"
+        else
+            note_revision "Branch ${BRANCH:-none} (at ${COMMIT:-none}) deployed as release $RELEASE_ID by $OWNER"
+        fi
+        history 'done' ''
+    fi
+    ln "$RUN/lock" "$RUN/finished" 2>/dev/null
     for finish_id; do
         remove_release "$finish_id"
     done
-    umask 022
-    if [ "$VERB" = rollback ]; then
-        printf '%s rolled back to release %s\n' "$OWNER" "$RELEASE_ID" >>"$ROOT/revisions.log" 2>/dev/null
-    else
-        printf 'Branch %s (at %s) deployed as release %s by %s\n' "${BRANCH:-none}" "${COMMIT:-none}" \
-            "$RELEASE_ID" "$OWNER" >>"$ROOT/revisions.log" 2>/dev/null
-    fi
-    umask 077
-    history 'done'
     return 0
 }
 
 # adopt_previous: a release of another tool that was live until now can be gone back to, with the recipe
 # of the release that follows it, whose paths lead through `current`. It is never removed.
 adopt_previous() {
-    adopt_id=${PREVIOUS##*/}
-    case $adopt_id in
+    case $PREVIOUS_ID in
         *[!0-9]*) return 0 ;;
         ??????????????) ;;
         *) return 0 ;;
     esac
-    [ -d "$ROOT/releases/$adopt_id" ] && [ ! -d "$PRIVATE/releases/$adopt_id" ] || return 0
-    adopt_record=$PRIVATE/releases/$adopt_id
-    if ! { mkdir -p "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$adopt_id" adopted; }; then
+    adopt_record=$PRIVATE/releases/$PREVIOUS_ID
+    [ -d "$ROOT/releases/$PREVIOUS_ID" ] && [ ! -d "$adopt_record" ] || return 0
+    mkdir "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$PREVIOUS_ID" adopted || {
         rm -rf "$adopt_record"
-        say warning "release $adopt_id of another tool could not be recorded, so it cannot be gone back to"
-    fi
+        say warning "release $PREVIOUS_ID of another tool could not be recorded, so it cannot be gone back to"
+    }
 }
 
 # work_stop: ends the live release's app; only for hosts inside rdeploy, which have a supervisor of their own.
 work_stop() {
     use_release "$(basename "$(readlink "$ROOT/current")")"
     [ -f "$RECIPE/kind" ] || return 0
-    app_env && app_find_path && app_stop || return
-    # The daemon was started in the sandbox, for this app alone.
-    if [ "$(cat "$RECIPE/kind")" = pm2 ] && pm2_alive; then
+    app_do app_stop stop_daemon
+}
+
+# stop_daemon: it was started in the sandbox, for this app alone.
+stop_daemon() {
+    if [ "$(app_setting kind)" = pm2 ] && pm2_alive; then
         pm2_run 30 kill
     fi
 }
 
-# history OUTCOME: one line an attempt, for people. Best effort.
-history() {
-    [ -d "$PRIVATE" ] || return 0
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","digest":"%s","commit":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
-        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "${PREVIOUS##*/}" "$1" "${DIGEST:-}" \
-        "$(json "${COMMIT:-}")" "$(json "$OWNER")" "$(json "$FROM")" "$(json "$CI_URL")" "$TOKEN" \
-        >>"$PRIVATE/history.ndjson" 2>/dev/null
+# forget_failed: a failed release stays, marked, for whoever looks into it; the one before it goes. Only
+# a release that this attempt made can have failed in it.
+forget_failed() {
+    [ "$VERB" = deploy ] && [ -n "$RELEASE_ID" ] || return 0
+    rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
+    rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
+    [ -e "$RUN/made" ] || return 0
+    for forget_record in "$PRIVATE"/releases/*; do
+        forget_id=${forget_record##*/}
+        [ "$forget_id" != "$RELEASE_ID" ] || continue
+        state_of "$forget_id"
+        # `preparing`, or nothing: a host that went down has left it.
+        case $line in failed | preparing | '') remove_release "$forget_id" ;; esac
+    done
+    if [ -d "$RELEASE" ]; then
+        set_state "$RELEASE_ID" failed
+    else
+        rm -rf "$PRIVATE/releases/$RELEASE_ID" "$PRIVATE/manifests/$RELEASE_ID"
+    fi
+    return 0
 }
 
-json() { printf %s "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
+# remove_release ID: never what is live, what was live before, what a process runs from, or what
+# rdeploy did not make. First out of sight, in one step, so that no half of a release can be gone.
+remove_release() {
+    case $1 in '' | *[!0-9]*) return 0 ;; esac
+    [ -d "$PRIVATE/releases/$1" ] && [ "$1" != "$PREVIOUS_ID" ] || return 0
+    state_of "$1"
+    [ "$line" != adopted ] || return 0
+    remove_at=$(cd "$ROOT/releases/$1" 2>/dev/null && pwd -P)
+    if [ -n "$remove_at" ]; then
+        [ "$remove_at" != "$(cd "$ROOT/current" 2>/dev/null && pwd -P)" ] || return 0
+        remove_pid=$(runs_from "$remove_at")
+        if [ -n "$remove_pid" ]; then
+            say note "release $1 stays: process $remove_pid still runs from it"
+            return 0
+        fi
+        mkdir -p "$PRIVATE/trash" && mv "$ROOT/releases/$1" "$PRIVATE/trash/$1.$TOKEN" || {
+            say warning "release $1 could not be removed"
+            return 0
+        }
+    fi
+    rm -rf "$PRIVATE/releases/$1" "$PRIVATE/manifests/$1" "$PRIVATE/trash"
+}
+
+# runs_from DIRECTORY: prints a process whose working directory or program is there, as far as this user
+# may see that. One `ls` for all: a process for each would take seconds on a full host.
+runs_from() {
+    # shellcheck disable=SC2010,SC2012 # the names are those of /proc
+    ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null |
+        sed -n 's/^.* \/proc\/\([0-9]*\)\/[a-z]* -> \(.*\)$/\1 \2/p' |
+        while read -r runs_pid runs_at; do
+            case $runs_at/ in "$1"/*)
+                printf '%s\n' "$runs_pid"
+                break
+                ;;
+            esac
+        done
+}
+
+# note_revision LINE: Capistrano's log, which others may read.
+note_revision() {
+    (umask 022 && printf '%s\n' "$(one_line "$1")" >>"$ROOT/revisions.log") 2>/dev/null
+}
+
+# history OUTCOME REASON: one line an attempt, for people. Best effort.
+history() {
+    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","reason":"%s","digest":"%s","commit":"%s","branch":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
+        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "$(json "$PREVIOUS_ID")" "$1" "$(json "$2")" \
+        "$(json "$DIGEST")" "$(json "$COMMIT")" "$(json "$BRANCH")" "$(json "$OWNER")" "$(json "$FROM")" \
+        "$(json "$CI_URL")" "$TOKEN" 2>/dev/null >>"$PRIVATE/history.ndjson"
+}
+
+json() { one_line "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }

@@ -1,36 +1,44 @@
-# shellcheck shell=sh
-# Owns the control loop: hears the client, counts its silence, runs one action at a time in a process
-# group of its own, and puts the host back when the client is gone. Nothing in the loop may block: a
-# shell that waits for a hanging supervisor is deaf to the client's death.
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
+# Owns the control loop: hears the client, counts its silence, runs one action at a time in a session of
+# its own, and puts the host back when the client is gone. Nothing in the loop may block: a shell that
+# waits for a hanging supervisor is deaf to the client's death. (What it writes to the client is an
+# answer to each intent and what actions say; the pipe holds thousands of those.)
 #
-# From the client, a line an intent: "SEQ NAME ARGUMENTS". To it: "ok SEQ", "failed SEQ CODE",
-# "held SEQ OWNER", and "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
+# From the client, a line an intent: "SEQ NAME ARGUMENTS". To it: "ok SEQ", "failed SEQ CODE", and
+# "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
+#
+# Stages: locked, switched (from the moment the switch is asked for), verified, committed, finished;
+# reverting, reverted, stuck (a person must look); refused (what was found could not be recovered).
 
 guardian() {
     stage=locked
-    closing=
     silence=0
-    action=
-    action_seq=
-    action_n=0
     gone=
-    # Handlers, not "ignore": what is ignored stays ignored in every program started from here.
-    trap : HUP TERM INT PIPE
+    action=
+    action_n=0
+    # With its secrets; the attempt's own directory has a copy.
+    rm -rf "$META"
+    unset AGENT_TEXT
     mkfifo "$RUN/fifo" || return
     exec 3<>"$RUN/fifo"
     rm -f "$RUN/fifo"
     exec 4<&0 </dev/null
     guardian_pid=$$
+    # Signals are ignored in these two, not handled: a handler would end their `read`.
     (
-        while IFS= read -r heard <&4; do
+        trap '' HUP TERM INT PIPE
+        while IFS= read -r heard; do
+            # A longer line would not reach the loop in one piece.
+            [ "${#heard}" -le 3500 ] || heard="${heard%% *} too-long"
             printf 'in %s\n' "$heard" >&3
-        done
+        done <&4
         printf 'eof\n' >&3
     ) >/dev/null 2>&1 &
     reader=$!
     (
+        trap '' HUP TERM INT PIPE
         exec 4<&-
         while kill -0 "$guardian_pid" 2>/dev/null; do
             sleep 1
@@ -39,7 +47,14 @@ guardian() {
     ) >/dev/null 2>&1 &
     ticker=$!
     exec 4<&-
-    printf 'ok %s\n' "$lock_seq"
+    action_seq=$lock_seq
+    if each_dead_run false; then
+        # Straight to the client: through the FIFO they would come after the answer.
+        state_facts 3>&1
+        answer "ok $lock_seq"
+    else
+        act recover
+    fi
     while [ "$stage" != ended ]; do
         # A signal may interrupt the read; the FIFO itself never ends.
         IFS=' ' read -r heard rest <&3 || continue
@@ -48,29 +63,52 @@ guardian() {
                 silence=0
                 intent "$rest"
                 ;;
-            say) [ -n "$gone" ] || printf 'say %s\n' "$rest" ;;
+            say) answer "say $rest" ;;
             done) action_ended "$rest" ;;
             tick) ticked ;;
             eof) client_gone "the connection to the client ended" ;;
         esac
     done
-    kill "$ticker" "$reader" 2>/dev/null
-    exec 3>&-
+    # The ticker's `sleep` with it. (bash would tell of it.)
+    exec 2>/dev/null
+    kill -STOP "$ticker"
+    # shellcheck disable=SC2046
+    kill -KILL "$reader" $(family "$ticker")
+    return 0
 }
 
 answer() { [ -n "$gone" ] || printf '%s\n' "$1"; }
 
 ticked() {
     silence=$((silence + 1))
-    if [ -n "$action" ]; then
-        action_left=$((action_left - 1))
-        [ "$action_left" -gt 0 ] || kill_group "$RUN/pg/$action_n"
-    fi
+    [ -z "$action" ] || watch_action
     [ -z "$gone" ] || return 0
     case $stage in
-        switching) [ "$silence" -lt "$LEASE" ] || client_gone "the client was silent for $LEASE s" ;;
-        *) [ "$silence" -lt "$((LEASE > 300 ? LEASE : 300))" ] || client_gone "the client was silent for long" ;;
+        switched | verified) ticked_limit=$LEASE ;;
+        *) ticked_limit=$((LEASE > 300 ? LEASE : 300)) ;;
     esac
+    [ "$silence" -lt "$ticked_limit" ] || client_gone "the client was silent for $silence s"
+}
+
+# watch_action: ends an action that takes too long, and notices one that was killed and could not say
+# that it ended.
+watch_action() {
+    action_left=$((action_left - 1))
+    if [ "$action_left" -eq 0 ]; then
+        action_code=124
+        printf 'took longer than %s s and was ended\n' "$action_limit" >>"$RUN/out/$action"
+        (end_entries "$RUN/pg/$action_n".*) >/dev/null 2>&1 &
+    fi
+    for watch_entry in "$RUN/pg/$action_n".*; do
+        [ -e "$watch_entry" ] || continue
+        read_entry "$watch_entry"
+        if alive "$entry_pid" "$entry_start"; then
+            action_patience=3
+            return
+        fi
+    done
+    action_patience=$((action_patience - 1))
+    [ "$action_patience" -gt 0 ] || action_ended "$action_n $action_code"
 }
 
 # intent "SEQ NAME ARGUMENTS"
@@ -80,181 +118,169 @@ intent() {
     args=${args# }
     case $name in
         hb) answer "ok $seq" ;;
-        begin)
-            # Quoted by the client; read by every action.
-            if printf '%s\n' "$args" >"$RUN/attempt" && load "$RUN"; then
-                answer "ok $seq"
-            else
-                answer "failed $seq 1"
-            fi
-            ;;
         kill)
-            for kill_file in "$RUN/pg/$args".*; do
-                [ ! -f "$kill_file" ] || kill_group "$kill_file"
-            done
+            (end_entries "$RUN/pg/$args".*) >/dev/null 2>&1 &
             answer "ok $seq"
-            ;;
-        revert)
-            closing=revert
-            action_seq=$seq
-            put_back
             ;;
         bye)
             # The answer means that the lock is free.
             leave
             answer "ok $seq"
             ;;
-        prepare | ready | activate | commit | finish | stop)
-            if [ -n "$closing$action" ]; then
+        revert)
+            case $stage:$action in
+                reverting:*) action_seq=$seq ;;
+                reverted:*) answer "ok $seq" ;;
+                locked:recover) answer "failed $seq 98" ;;
+                committed:* | finished:*) answer "failed $seq 97" ;;
+                *)
+                    [ -z "$action" ] || answer "failed $action_seq 98"
+                    action_seq=$seq
+                    put_back
+                    ;;
+            esac
+            ;;
+        *)
+            if [ -n "$action" ]; then
                 answer "failed $seq 98"
                 return
             fi
-            [ "$name" != activate ] || stage=switching
-            action_seq=$seq
-            # Only release ids follow, where anything does.
-            # shellcheck disable=SC2086
-            act "$name" $args
+            case $name:$stage in
+                begin:locked) begin ;;
+                prepare:locked | ready:locked | stop:locked | activate:locked | commit:verified | \
+                    commit:committed | finish:committed | finish:finished | finish:locked)
+                    [ "$name" != activate ] || stage=switched
+                    action_seq=$seq
+                    # Only release ids follow, where anything does.
+                    # shellcheck disable=SC2086
+                    act "$name" $args
+                    ;;
+                *) answer "failed $seq 98" ;;
+            esac
             ;;
-        *) answer "failed $seq 99" ;;
     esac
 }
 
-# act NAME ARGUMENTS: runs work_NAME in its own session, with a deadline in ticks.
+# begin: what the attempt is about, quoted by the client, read by every action.
+begin() {
+    if printf '%s\n' "$args" | put_file "$RUN/attempt" && load "$RUN"; then
+        answer "ok $seq"
+    else
+        answer "failed $seq 1"
+    fi
+}
+
+# act NAME ARGUMENTS: runs work_NAME in a session of its own, with a deadline in ticks.
+#
+# The second `setsid` finds that it leads a group already, so it forks and returns at once. Started with
+# `&` instead, the action and every app it starts would ignore SIGINT.
 act() {
     action=$1
     action_n=$((action_n + 1))
     case $1 in
-        activate) action_left=$ACTIVATE_LIMIT ;;
-        revert) action_left=$ACTIVATE_LIMIT ;;
-        *) action_left=1800 ;;
+        activate) action_limit=$ACTIVATE_LIMIT ;;
+        # Ending what runs and spreading the hosts come first.
+        revert | recover) action_limit=$((ACTIVATE_LIMIT + 15)) ;;
+        *) action_limit=1800 ;;
     esac
-    (
-        setsid sh "$RUN/agent.sh" work "$RUN" "$@" </dev/null >"$RUN/out/$1" 2>&1 &
-        act_pid=$!
-        printf '%s %s\n' "$act_pid" "$(start_time "$act_pid")" >"$RUN/pg/$action_n"
-        wait "$act_pid"
-        act_code=$?
-        rm -f "$RUN/pg/$action_n"
-        printf 'done %s %s\n' "$action_n" "$act_code" >&3
-    ) >/dev/null 2>&1 &
+    action_left=$action_limit
+    action_code=137
+    # Until it has registered a busy host may take a while.
+    action_patience=15
+    if [ "$1" = revert ]; then
+        # Over what was written when the lock was taken: a full disk must not keep it from running.
+        setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null 1<>"$RUN/out/revert" 2>&1
+    else
+        setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1
+    fi || action_ended "$action_n 126"
 }
 
 # action_ended "N CODE"
 action_ended() {
-    ended_n=${1%% *} ended_code=${1#* }
-    [ "$ended_n" = "$action_n" ] || return 0
-    ended=$action
+    [ -n "$action" ] && [ "${1%% *}" = "$action_n" ] || return 0
+    ended=$action ended_code=${1#* }
     action=
-    if [ "$ended" = revert ]; then
-        if [ "$ended_code" = 0 ]; then
+    case $ended:$ended_code in
+        activate:0) stage=verified ;;
+        commit:0) stage=committed ;;
+        finish:*) stage=finished ;;
+        recover:0) ;;
+        recover:*)
+            stage=refused
+            first_line "$RUN/out/recover"
+            answer "say reason $line"
+            ;;
+        revert:0)
             stage=reverted
             # The client may still run its on_failure hooks.
-            rm -f "$RUN/closing"
-            history reverted
-            answer "ok $action_seq"
-        else
+            ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            note_revert reverted
+            ;;
+        revert:97)
+            # The client goes on as after any commit.
+            stage=committed
+            ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            ;;
+        revert:*)
             stage=stuck
-            history 'revert failed'
-            answer "failed $action_seq $ended_code"
-        fi
-        [ -z "$gone" ] || leave
-        return
-    fi
-    if [ "$ended" = finish ]; then
-        stage=finished
-        answer "ok $action_seq"
-        [ -z "$gone" ] || leave
-        return
-    fi
-    if [ -n "$closing" ]; then
-        # It was killed for the revert, or ended just before it.
-        put_back
-        return
-    fi
-    if [ "$ended_code" = 0 ]; then
-        [ "$ended" != commit ] || stage=committed
+            note_revert 'revert failed'
+            ;;
+    esac
+    if [ -n "$gone" ]; then
+        go_alone
+    elif [ "$ended_code" = 0 ]; then
         answer "ok $action_seq"
     else
         answer "failed $action_seq $ended_code"
     fi
 }
 
+# note_revert OUTCOME: for people, and for a client that slept and asks what became of its attempt. One
+# that had not begun anything and goes in peace is not worth a line.
+note_revert() {
+    [ ! -f "$RUN/attempt" ] && [ -z "$gone" ] || history "$1" "${gone:-the client asked for it}"
+}
+
 client_gone() {
     [ -z "$gone" ] || return 0
     gone=$1
     exec >/dev/null 2>&1
-    case $stage in
-        reverted | stuck | finished) leave ;;
-        *)
-            closing=${closing:-gone}
-            # A revert or a clean-up that runs goes on to its end.
-            case $action in
-                revert | finish) ;;
-                *) put_back ;;
-            esac
-            ;;
+    case $action in
+        # These go on to their end.
+        recover | revert | finish) ;;
+        *) go_alone ;;
     esac
 }
 
-# put_back: ends all work of this attempt, awaits it, and undoes. Comes again from action_ended when an
-# action had to be killed first.
+# go_alone: what a guardian does whose client is gone.
+go_alone() {
+    case $stage in
+        locked | switched | verified) put_back ;;
+        committed) act finish ;;
+        *) leave ;;
+    esac
+}
+
+# put_back: forbids, ends and undoes all work of this attempt. The action that does it decides by the
+# journal: what is committed already is not undone (97).
 put_back() {
-    : >"$RUN/closing"
-    for back_file in "$RUN"/pg/*; do
-        [ ! -f "$back_file" ] || kill_group "$back_file"
-    done
-    [ -z "$action" ] || return 0
-    if journaled committed; then
-        # Past the point of no return: forward is the only way.
-        stage=committed
-        if [ -n "$gone" ]; then
-            act finish
-        else
-            # The client goes on as after any commit.
-            closing=
-            rm -f "$RUN/closing"
-            answer "failed $action_seq 97"
-        fi
-        return
-    fi
+    rm -f "$RUN/open"
     stage=reverting
-    # Unattended, hosts do not all restart their apps in the same second.
-    if [ -n "$gone" ] && [ "$ORDINAL" -gt 0 ] && journaled starting; then
-        sleep "$((ORDINAL < 5 ? ORDINAL : 5))"
-    fi
-    act revert
-}
-
-# kill_group FILE: ends the process group whose number and leader's start time are in it, and waits a
-# moment for it to be gone.
-kill_group() {
-    kill_n=0
-    while [ ! -s "$1" ] && [ "$kill_n" -lt 10 ]; do
-        sleep 0.1 2>/dev/null || sleep 1
-        kill_n=$((kill_n + 1))
-    done
-    kill_pg='' kill_start=''
-    IFS=' ' read -r kill_pg kill_start 2>/dev/null <"$1"
-    case $kill_pg in '' | *[!0-9]* | 0 | 1) return 0 ;; esac
-    # When the guardian died long ago, the number may be another process's by now.
-    [ ! -d "/proc/$kill_pg" ] || [ "$(start_time "$kill_pg")" = "$kill_start" ] || return 0
-    kill -KILL "-$kill_pg" 2>/dev/null || kill -KILL "$kill_pg" 2>/dev/null
-    kill_n=0
-    while kill -0 "-$kill_pg" 2>/dev/null && [ "$kill_n" -lt 20 ]; do
-        kill -KILL "-$kill_pg" 2>/dev/null
-        sleep 0.1 2>/dev/null || sleep 1
-        kill_n=$((kill_n + 1))
-    done
-    if kill -0 "-$kill_pg" 2>/dev/null; then
-        say warning "process group $kill_pg could not be ended"
+    if [ -n "$gone" ]; then
+        act revert "$ORDINAL"
+    else
+        act revert 0
     fi
 }
 
-# leave: frees the lock; a host that could not be put back keeps what a person needs to look at.
+# leave: frees the lock, unless something of this attempt cannot be ended. A host that could not be put
+# back keeps what a person needs to look at.
 leave() {
-    if [ "$stage" = stuck ]; then
-        cp "$RUN/out/revert" "$PRIVATE/revert-failed.log" 2>/dev/null
-    fi
+    rm -f "$RUN/open"
+    [ "$stage" != stuck ] || keep_log "$RUN/out/revert"
     stage=ended
-    free_lock
+    ! end_all || free_lock
 }
+
+# keep_log FILE: what a failed undoing wrote, for a person.
+keep_log() { cp "$1" "$PRIVATE/revert-failed.log" 2>/dev/null; }

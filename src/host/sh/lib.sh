@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns names, quoting and the small tools every other file here uses. Only defines; runs nothing.
 # All files of this directory and those of src/supervisor are joined into one program, the agent,
 # which a POSIX sh (dash, bash, BusyBox ash) runs on the host. main.sh, last, decides what it does.
@@ -7,20 +7,22 @@
 #   ROOT        deploy_to            APP, ENV    project and environment that own this tree
 #   TOKEN       names this attempt   HOST, ROLES this host, as hooks see it
 #   VERB        deploy or rollback   LEASE       seconds a switched host waits for a silent client
-#   RELEASE_ID  what is being made live      PREVIOUS  what `current` pointed at before (a path, or empty)
-# and derived: PRIVATE, RUN (this attempt's directory), RELEASE, RECIPE, BEFORE, WORK.
+#   RELEASE_ID  what is being made live      PREVIOUS  what `current` held before (the link's text, or empty)
+# and derived: PRIVATE, RUN (this attempt's directory), RELEASE, RECIPE, PREVIOUS_ID, LEAVING, BEFORE, WORK.
+#
+# Two rules of POSIX shells to keep in mind here: a redirection that fails ends the whole shell when the
+# command is a special built-in (so a file is never made with `: >file`), and what a shell starts with
+# `&` ignores SIGINT for ever (so actions are not started that way).
 
-NL='
-'
-SAY_FD=1
-
-# say KEY TEXT: states a fact to the client, one line. Never more than a pipe takes at once.
+# say KEY TEXT: states a fact to the client, one line, never more than a pipe takes at once.
+# Descriptor 3 leads there: in the guardian's children through its FIFO.
 say() {
-    case $2 in
-        *"$NL"*) say_text=$(printf %s "$2" | tr '\n' ' ') ;;
-        *) say_text=$2 ;;
+    say_text=$2
+    case $say_text in
+        *'
+'*) say_text=$(printf %s "$2" | tr '\n' ' ') ;;
     esac
-    printf 'say %s %.3000s\n' "$1" "$say_text" >&"$SAY_FD"
+    printf 'say %s %.3000s\n' "$1" "$say_text" >&3
 }
 
 # fail SENTENCE: why the present action failed; the first such line is what a person reads.
@@ -31,18 +33,25 @@ fail() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+
 # quote WORD: so that a shell reads it back unchanged.
 quote() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 
-# derive: sets what follows from ROOT and TOKEN.
+# derive: sets what follows from the variables of `settings` and `attempt`.
 derive() {
     PRIVATE=$ROOT/.rdeploy
     RUN=$PRIVATE/run/$TOKEN
     BEFORE=$RUN/before
     WORK=$RUN/work
-    RELEASE_ID=${RELEASE_ID:-}
-    PREVIOUS=${PREVIOUS:-}
+    RELEASE_ID=${RELEASE_ID:-} PREVIOUS=${PREVIOUS:-} DIGEST=${DIGEST:-} COMMIT=${COMMIT:-} BRANCH=${BRANCH:-}
     use_release "$RELEASE_ID"
+    PREVIOUS_ID=${PREVIOUS%"${PREVIOUS##*[!/]}"}
+    PREVIOUS_ID=${PREVIOUS_ID##*/}
+    LEAVING=
+    if [ -n "$PREVIOUS_ID" ] && [ -f "$PRIVATE/releases/$PREVIOUS_ID/recipe/kind" ]; then
+        LEAVING=$PRIVATE/releases/$PREVIOUS_ID/recipe
+    fi
 }
 
 # use_release ID: points RELEASE and RECIPE at it.
@@ -65,42 +74,53 @@ load() {
 # durable PATH: waits until everything on its file system is on the disk.
 durable() { sync -f "$1" 2>/dev/null || sync; }
 
-# put_file PATH: writes standard input to PATH so that a reader sees the old content or the new.
+# put_file PATH: writes standard input to PATH so that a reader sees the old content or the new. What a
+# kill leaves behind lies in the attempt's directory and goes with it.
 put_file() {
-    cat >"$1.$$" && mv -f "$1.$$" "$1" && return
-    rm -f "$1.$$"
+    cat >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$1" && return
+    rm -f "$RUN/new.$$"
     return 1
 }
 
-# state_of ID: preparing, good, failed, bad, adopted, or nothing.
-state_of() { cat "$PRIVATE/releases/$1/state" 2>/dev/null; }
+# first_line FILE: puts it into `line`, without a process; empty where there is none.
+first_line() {
+    line=
+    [ -f "$1" ] || return 1
+    read -r line 2>/dev/null <"$1" || [ -n "$line" ]
+}
 
-set_state() { printf '%s\n' "$2" | put_file "$PRIVATE/releases/$1/state"; }
+# state_of ID: puts preparing, good, failed, bad, adopted, or nothing, into `line`.
+state_of() { first_line "$PRIVATE/releases/$1/state"; }
 
-# start_time PID: when it started, in clock ticks since boot. With the pid it names one process for ever.
-start_time() {
-    [ -r "/proc/$1/stat" ] || return 1
-    start_stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+# set_state ID STATE: on a full disk over the old word, which needs no space.
+set_state() {
+    printf '%s\n' "$2" | put_file "$PRIVATE/releases/$1/state" 2>/dev/null ||
+        printf '%-9s\n' "$2" 1<>"$PRIVATE/releases/$1/state"
+}
+
+# read_stat PID: what /proc says of a process. With its start (in ticks since boot) a pid names one
+# process for ever.
+read_stat() {
+    stat_start='' stat_line=''
+    [ -n "$1" ] && read -r stat_line 2>/dev/null <"/proc/$1/stat" || return 1
     # The command's name stands in brackets and may hold spaces.
-    start_stat=${start_stat##*) }
+    stat_line=${stat_line##*) }
     # shellcheck disable=SC2086
-    set -- $start_stat
-    printf %s "${20}"
+    set -- $stat_line
+    [ $# -ge 20 ] || return 1
+    stat_state=$1 stat_group=$3 stat_start=${20}
 }
 
 # alive PID START: whether that very process still runs (a zombie does not).
 alive() {
-    [ -n "$1" ] && [ "$(start_time "$1")" = "$2" ] || return 1
-    case $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) in Z* | X* | '') return 1 ;; esac
+    read_stat "$1" && [ "$stat_start" = "$2" ] || return 1
+    case $stat_state in Z | X) return 1 ;; esac
 }
 
-# group_of PID
-group_of() {
-    group_stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-    group_stat=${group_stat##*) }
-    # shellcheck disable=SC2086
-    set -- $group_stat
-    printf %s "$3"
+# boot_id: puts what names the time since the last boot into `boot`. Pids of another boot name nobody.
+boot_id() {
+    boot=
+    read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id || [ -n "$boot" ] || boot=unknown
 }
 
 # The journal: fixed records in a file that was written in full when the lock was taken, so that

@@ -1,97 +1,169 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns who may change this tree. The lock is published complete, by a hard link, and names its owner's
-# process by pid and start time; a dead owner is succeeded by its own token, so that there is one heir.
+# process by pid, start time and boot; a dead owner is succeeded by its own token, so that there is one
+# heir. What a dead owner left half done is then found in its directory, whoever the heir is.
 
-lock_value() { sed -n "s/^$2=//p" "$1" 2>/dev/null | head -n 1; }
-
-# lock_line FILE: the owner in one line.
-lock_line() {
-    printf '%s from %s since %s, doing %s%s' "$(lock_value "$1" who)" "$(lock_value "$1" from)" \
-        "$(lock_value "$1" since)" "$(lock_value "$1" what)" \
-        "$(lock_value "$1" ci | sed 's/^\(.\)/ (\1/; s/\(.\)$/\1)/')"
+# read_lock FILE: puts an owner's file into lock_..., from one look at it. Fails when there is none.
+read_lock() {
+    lock_token='' lock_pid='' lock_start='' lock_boot=''
+    lock_who='' lock_from='' lock_what='' lock_ci='' lock_since=''
+    [ -f "$1" ] || return 1
+    while IFS= read -r lock_text; do
+        lock_key=${lock_text%%=*}
+        lock_text=${lock_text#*=}
+        case $lock_key in
+            token) lock_token=$lock_text ;;
+            pid) lock_pid=$lock_text ;;
+            start) lock_start=$lock_text ;;
+            boot) lock_boot=$lock_text ;;
+            who) lock_who=$lock_text ;;
+            from) lock_from=$lock_text ;;
+            what) lock_what=$lock_text ;;
+            ci) lock_ci=$lock_text ;;
+            since) lock_since=$lock_text ;;
+        esac
+    done 2>/dev/null <"$1"
+    [ -n "$lock_token" ]
 }
 
-# make_tree: the directories of design, once the lock is wanted.
+# lock_is_dead: whether the owner just read is gone. One that cannot be read is not ours to judge.
+lock_is_dead() {
+    [ -n "$lock_pid" ] && [ -n "$lock_start" ] || return 1
+    [ "$lock_boot" = "$boot" ] && alive "$lock_pid" "$lock_start" && return 1
+    return 0
+}
+
+# lock_line: the owner just read, in one line.
+lock_line() {
+    printf '%s from %s since %s, doing %s' "$lock_who" "$lock_from" "$lock_since" "$lock_what"
+    [ -z "$lock_ci" ] || printf ' (%s)' "$lock_ci"
+}
+
+# one_line TEXT: without control characters, which would forge lines of the lock or of a record.
+one_line() { printf %s "$1" | tr '\001-\037\177' ' '; }
+
+# make_tree: the directories, once the lock is wanted. What the application reads must not inherit the
+# guardian's own umask.
 make_tree() {
-    # The guardian runs with umask 077; what the application reads must not inherit it.
     (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") &&
         mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" &&
         chmod 700 "$PRIVATE"
 }
 
+# make_run: this attempt's directory. Everything an undoing on a full disk will write is made here.
+make_run() {
+    mkdir "$RUN" || return
+    {
+        read_stat $$
+        printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
+        printf 'who=%s\nfrom=%s\n' "$(one_line "$OWNER")" "$(one_line "$FROM")"
+        printf 'what=%s\nci=%s\n' "$(one_line "$VERB $ENV")" "$(one_line "$CI_URL")"
+        printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    } | put_file "$RUN/lock" &&
+        mkdir "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" &&
+        cp -R "$META" "$RUN/meta" &&
+        printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
+        journal_new &&
+        ln "$RUN/lock" "$RUN/open" &&
+        printf '%4096s\n' '' | tr ' ' '\n' >"$RUN/out/revert"
+}
+
 # take_lock: 0 taken, 1 failed (reason printed), 2 held (owner said).
 take_lock() {
-    make_tree 2>&1 || fail "could not make the directories below $ROOT" || return 1
-    mkdir "$RUN" && mkdir "$RUN/pg" "$RUN/out" "$RUN/undo" "$WORK" "$BEFORE" && cp -R "$META" "$RUN/meta" &&
-        printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" && journal_new ||
-        fail "could not prepare $RUN" || return 1
-    {
-        printf 'token=%s\npid=%s\nstart=%s\n' "$TOKEN" "$$" "$(start_time $$)"
-        printf 'who=%s\nfrom=%s\nwhat=%s %s\nci=%s\n' "$OWNER" "$FROM" "$VERB" "$ENV" "$CI_URL"
-        printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    } >"$RUN/lock" || fail "could not write the lock" || return 1
+    boot_id
+    make_tree || fail "could not make the directories below $ROOT" || return
+    make_run || fail "could not make $RUN; is the disk full?" || return
     lock_tries=0
     while ! ln "$RUN/lock" "$PRIVATE/lock" 2>/dev/null; do
-        lock_tries=$((lock_tries + 1))
-        if [ ! -f "$PRIVATE/lock" ]; then
-            # Freed between the two looks; but a directory without hard links never gives it.
-            [ "$lock_tries" -lt 20 ] && continue
-            fail "could not publish the lock in $PRIVATE (does its file system have hard links?)"
-            return 1
+        succeed "$PRIVATE/lock" && break
+        if read_lock "$PRIVATE/lock" && ! lock_is_dead; then
+            say held "$(lock_line)"
+            return 2
         fi
-        succeed_dead && break
-        say held "$(lock_line "$PRIVATE/lock")"
-        return 2
+        # Freed, or being taken over, between two looks; a directory without hard links never gives it.
+        lock_tries=$((lock_tries + 1))
+        [ "$lock_tries" -lt 50 ] ||
+            fail "could not publish the lock in $PRIVATE (does its file system have hard links?)" || return
+        nap
     done
+    # Claims of heirs who died, or who are about to see that they came too late.
+    rm -f "$PRIVATE"/lock.after.*
     if [ ! -f "$PRIVATE/app" ]; then
         printf '%s %s\n' "$APP" "$ENV" | put_file "$PRIVATE/app"
     fi
-    [ "$(cat "$PRIVATE/app")" = "$APP $ENV" ] ||
-        fail "$ROOT belongs to \`$(cat "$PRIVATE/app")\`" || return 1
+    first_line "$PRIVATE/app"
+    [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`"
 }
 
-# succeed_dead: takes over from an owner whose process is gone, undoing first what it left switched.
-succeed_dead() {
-    lock_dead=$(lock_value "$PRIVATE/lock" token)
-    [ -n "$lock_dead" ] || return 1
-    alive "$(lock_value "$PRIVATE/lock" pid)" "$(lock_value "$PRIVATE/lock" start)" && return 1
-    # One heir: the link's name holds the dead token, and only one process can make it.
-    ln "$RUN/lock" "$PRIVATE/lock.after.$lock_dead" 2>/dev/null || return 1
-    if [ "$(lock_value "$PRIVATE/lock" token)" != "$lock_dead" ]; then
-        rm -f "$PRIVATE/lock.after.$lock_dead"
-        return 1
+# succeed FILE: takes an owner's file over from an owner whose process is gone.
+#
+# One heir: the claim's name holds the dead token, and only one process can make it. An heir who died
+# before it took over is succeeded in the same way. Whoever holds the claim looks again, because the
+# file may have been taken over before the claim was made.
+succeed() {
+    read_lock "$1" && lock_is_dead || return 1
+    set -- "$1" "$PRIVATE/lock.after.$lock_token" "$lock_token"
+    ln "$RUN/lock" "$2" 2>/dev/null || succeed "$2" || return 1
+    if read_lock "$1" && [ "$lock_token" = "$3" ]; then
+        mv -f "$2" "$1"
+        return
     fi
-    mv -f "$PRIVATE/lock.after.$lock_dead" "$PRIVATE/lock" || return 1
-    lock_undone=reverted
-    if [ -f "$PRIVATE/run/$lock_dead/attempt" ]; then
-        say note "an earlier attempt died here; what it left behind is settled first"
-        setsid sh "$RUN/agent.sh" undo "$PRIVATE/run/$lock_dead" </dev/null >"$RUN/out/undo" 2>&1
-        case $? in
-            0) grep '^say reverted_link ' "$RUN/out/undo" ;;
-            97) lock_undone=committed ;;
-            *)
-                cp "$RUN/out/undo" "$PRIVATE/revert-failed.log"
-                # The steps have written before it; the last line sums up.
-                lock_reason=$(grep -v '^say ' "$RUN/out/undo" | tail -n 1)
-                say note "the earlier attempt could not be undone: $lock_reason"
-                say undone "failed $lock_reason"
-                return 0
-                ;;
-        esac
-    fi
-    say undone "$lock_undone"
-    rm -rf "$PRIVATE/run/$lock_dead"
+    rm -f "$2"
+    return 1
 }
 
-# free_lock: removes it only if it is this attempt's.
+# free_lock: removes it only if it is this attempt's. Without `attempt` nobody takes what is left of
+# the directory for something to be undone.
 free_lock() {
-    if [ "$(lock_value "$PRIVATE/lock" token)" = "$TOKEN" ]; then
+    rm -f "$RUN/attempt"
+    if read_lock "$PRIVATE/lock" && [ "$lock_token" = "$TOKEN" ]; then
         rm -f "$PRIVATE/lock"
     fi
     rm -rf "$RUN"
 }
 
-# still_ours: for what runs beside the guardian on another channel.
-still_ours() {
-    [ ! -e "$RUN/closing" ] && [ "$(lock_value "$PRIVATE/lock" token)" = "$TOKEN" ]
+# each_dead_run FUNCTION: calls it with the directory of each attempt that ended without tidying up;
+# stops at the first failure.
+each_dead_run() {
+    for dead_run in "$PRIVATE"/run/*; do
+        [ -d "$dead_run" ] && [ "$dead_run" != "$RUN" ] || continue
+        if read_lock "$dead_run/lock"; then
+            # Alive, it only waits for the lock.
+            lock_is_dead || continue
+        else
+            # Somebody's first moment, or the trace of a long past one.
+            [ -n "$(find "$dead_run" -prune -mmin +60 2>/dev/null)" ] || continue
+        fi
+        "$1" "$dead_run" || return
+    done
+}
+
+# recover_one RUN_DIRECTORY: finishes or undoes what was begun there, by the program that began it.
+recover_one() {
+    recover_code=0
+    if [ -f "$1/attempt" ] && [ -s "$1/agent.sh" ]; then
+        say note "an earlier attempt died here ($(lock_line)); what it left is settled first"
+        sh "$1/agent.sh" undo "$1" </dev/null >"$RUN/out/undo" 2>&1
+        recover_code=$?
+        first_line "$RUN/out/undo"
+    fi
+    case $recover_code in
+        0) say undone reverted ;;
+        97) say undone committed ;;
+        3)
+            printf '%s\n' "$line"
+            return 1
+            ;;
+        *)
+            say warning "the earlier attempt could not be put back: $line"
+            say undone "failed $line"
+            ;;
+    esac
+    rm -rf "$1"
+}
+
+# work_recover: the first action under a new lock, where something was left behind. Then the facts.
+work_recover() {
+    boot_id
+    each_dead_run recover_one && state_facts
 }

@@ -1,45 +1,54 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns what the agent does when it is started, by its first argument:
 #   guardian           (default) preflight, lock, guard; the client's lines come on standard input
-#   work RUN NAME ...  one action, as the guardian's child
-#   undo RUN           undo of a dead attempt; 97 when it had committed
+#   work RUN N NAME ...  one action, as the guardian's child
+#   undo RUN           finishes or undoes a dead attempt
 #   receive|receive_manifest|hook RUN ...   what runs beside the guardian on a channel of its own
 #   output RUN NAME    what an action wrote
+
+# make_meta: a private place for the client's settings until there is a lock.
+make_meta() {
+    for meta_at in "${TMPDIR:-/tmp}" /dev/shm "${HOME:-/}"; do
+        META=$(mktemp -d "$meta_at/rdeploy.XXXXXXXX" 2>/dev/null) && return
+    done
+    echo "no temporary directory can be made on the host, neither in ${TMPDIR:-/tmp} nor in /dev/shm nor in the home directory; are they full or read-only?" >&2
+    return 1
+}
+
+# exactly BYTES: hands on so much of standard input and takes no byte more, as BusyBox's `head -c` does.
+# One block, waited for until it is whole; where dd cannot do that, one byte after the other.
+exactly() { dd bs="$1" count=1 iflag=fullblock 2>/dev/null || dd bs=1 count="$1" 2>/dev/null; }
 
 # Before the lock: one line after the other, read-only.
 guardian_main() {
     umask 077
-    META=$(mktemp -d "${TMPDIR:-/tmp}/rdeploy.XXXXXXXX") || {
-        say problem "no temporary directory can be made on the host; is /tmp full?"
-        return 1
-    }
+    exec 3>&1
+    make_meta || return
     trap 'rm -rf "$META"' EXIT
+    # The settings hold secrets: a client that leaves now must not leave them behind.
+    trap 'exit 1' HUP TERM INT PIPE
     IFS= read -r meta_bytes || return
-    dd bs=1 count="$meta_bytes" 2>/dev/null | tar -xf - -C "$META" || return
+    exactly "$meta_bytes" | tar -xf - -C "$META" || return
     # shellcheck disable=SC1091
     . "$META/settings"
-    PRIVATE=$ROOT/.rdeploy
+    derive
     printf 'rdeploy-guardian 1\n'
     while IFS=' ' read -r lock_seq name _; do
         case $name in
             preflight) preflight ;;
             lock)
+                # Handlers, not "ignore": what is ignored stays ignored in every program started here.
+                trap : HUP TERM INT PIPE
                 derive
-                take_lock >"$META/lock.out" 2>&1 3>&1
+                take_lock >"$META/lock.out" 2>&1
                 lock_code=$?
-                grep '^say ' "$META/lock.out"
-                case $lock_code in
-                    0)
-                        state_facts
-                        cd "$ROOT" || return
-                        guardian
-                        return
-                        ;;
-                    *)
-                        say reason "$(grep -v '^say ' "$META/lock.out" | head -n 3)"
-                        free_lock
-                        ;;
-                esac
+                if [ "$lock_code" = 0 ]; then
+                    cd "$ROOT" || return
+                    guardian
+                    return
+                fi
+                [ "$lock_code" = 2 ] || say reason "$(head -n 3 "$META/lock.out")"
+                free_lock
                 printf 'failed %s %s\n' "$lock_seq" "$lock_code"
                 continue
                 ;;
@@ -52,52 +61,70 @@ guardian_main() {
     done
 }
 
+# work_main RUN N NAME ARGUMENTS: one action.
+work_main() {
+    RUN=$1 work_n=$2 work_name=$3
+    shift 3
+    load "$RUN"
+    umask 077
+    # Only a violent end is not told; the guardian looks for that itself.
+    trap 'work_code=$?; rm -f "$RUN/pg/$work_n".*; printf "done %s %s\n" "$work_n" "$work_code" >&3' EXIT
+    register "$work_n"
+    case $work_name in
+        # A client that is gone, or a full disk, is no reason not to do these.
+        revert | recover | finish) ;;
+        *)
+            [ -e "$RUN/open" ] || fail "the host is being put back" || return 98
+            ;;
+    esac
+    cd "$ROOT" || return
+    "work_$work_name" "$@"
+}
+
+# undo_main RUN: 0 when the host is as it was, 97 when the attempt had been committed (it is finished
+# then), 3 when processes of it live on.
+undo_main() {
+    RUN=$1
+    load "$RUN"
+    umask 077
+    cd "$ROOT" || return
+    rm -f "$RUN/open"
+    work_revert 0
+    undo_code=$?
+    case $undo_code in
+        0) history reverted 'its guardian ended; put back by the next attempt' ;;
+        97) work_finish ;;
+        3) ;;
+        *)
+            history 'revert failed' 'its guardian ended; tried by the next attempt'
+            keep_log "$RUN/out/undo"
+            ;;
+    esac
+    return "$undo_code"
+}
+
 set -u
+# What hooks get back.
+OWN_LC_ALL=${LC_ALL-}
 LC_ALL=C
 export LC_ALL
 case ${1:-guardian} in
     guardian) guardian_main ;;
     work)
-        # Facts go to the guardian's FIFO; nothing that outlives the action may hold it.
-        SAY_FD=3
-        RUN=$2
-        load "$RUN"
-        umask 077
-        cd "$ROOT" || exit
-        name=$3
-        shift 3
-        "work_$name" "$@"
+        shift
+        work_main "$@"
         ;;
-    undo)
-        SAY_FD=1
-        RUN=$2
-        load "$RUN"
-        umask 077
-        cd "$ROOT" && : >"$RUN/closing" || exit
-        # What the dead guardian had started may still be at work.
-        for undo_group in "$RUN"/pg/*; do
-            [ ! -f "$undo_group" ] || kill_group "$undo_group"
-        done
-        if journaled committed; then
-            (app_env && app_find_path && app_commit)
-            history 'done'
-            exit 97
-        fi
-        if work_revert; then
-            history reverted
-        else
-            history 'revert failed'
-            exit 1
-        fi
-        ;;
+    undo) undo_main "$2" ;;
     receive | receive_manifest | hook)
+        # Not every sshd gives a command a process group of its own. (As no leader, it does not fork.)
+        if read_stat $$ && [ "$stat_group" != $$ ]; then
+            exec setsid sh "$2/agent.sh" "$@"
+        fi
         RUN=$2
-        name=$1
+        beside_name=$1
         shift 2
         umask 077
-        "$name" "$@"
+        "$beside_name" "$@"
         ;;
-    output)
-        tail -c 262144 "$2/out/$3"
-        ;;
+    output) tail -c 262144 "$2/out/$3" ;;
 esac

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the read-only questions asked before anything changes. States every problem, not only the first.
 
 problem() { say problem "$1"; }
@@ -14,10 +14,13 @@ standing() {
 
 check_tools() {
     check_missing=
-    for check_tool in tar gzip sha256sum setsid mkfifo sed awk grep sort find mv ln readlink dd df head tail tr wc id date cmp; do
+    for check_tool in tar gzip sha256sum setsid mkfifo mktemp sed awk grep sort find mv cp ln rm chmod readlink dd df head tail tr wc id ls date cmp sync sleep dirname basename; do
         have "$check_tool" || check_missing="$check_missing $check_tool"
     done
     [ -z "$check_missing" ] || problem "these programs are missing on the host:$check_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
+    # The journal is written in place, and has to reach the disk.
+    printf x | dd of="$META/dd" bs=96 seek=1 conv=notrunc,fsync 2>/dev/null ||
+        problem "the dd on the host does not know conv=notrunc,fsync; install coreutils or a fuller busybox"
     [ -r /proc/self/stat ] || problem "/proc is not mounted; rdeploy needs a Linux host with /proc"
 }
 
@@ -45,9 +48,9 @@ check_root() {
         problem "$ROOT/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv $(quote "$ROOT/current") $(quote "$ROOT/current.before-rdeploy")), rdeploy never deletes it"
     fi
     if [ -f "$ROOT/.rdeploy/app" ]; then
-        check_owner=$(cat "$ROOT/.rdeploy/app" 2>/dev/null)
-        [ "$check_owner" = "$APP $ENV" ] ||
-            problem "$ROOT belongs to app and environment \`$check_owner\`, not to \`$APP $ENV\`; give each its own deploy_to"
+        first_line "$ROOT/.rdeploy/app"
+        [ "$line" = "$APP $ENV" ] ||
+            problem "$ROOT belongs to app and environment \`$line\`, not to \`$APP $ENV\`; give each its own deploy_to"
     fi
 }
 
@@ -67,14 +70,20 @@ check_linked() {
 }
 
 # A login's processes must be allowed to outlive it: the guardian puts the host back after the
-# client's death.
+# client's death. Of several settings the last one counts; root is exempt unless somebody changed that.
 check_outlive() {
-    for check_conf in /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*.conf /run/systemd/logind.conf.d/*.conf; do
-        if grep -qs '^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*\(yes\|true\|1\|on\)' "$check_conf"; then
-            problem "$check_conf has KillUserProcesses=yes: the host would kill rdeploy's guardian and PM2 at logout; set it to no and restart systemd-logind"
-            return
-        fi
+    [ -d /run/systemd/system ] && [ "$(id -u)" != 0 ] || return 0
+    check_kill='' check_where=''
+    for check_conf in /etc/systemd/logind.conf /usr/lib/systemd/logind.conf.d/*.conf \
+        /run/systemd/logind.conf.d/*.conf /etc/systemd/logind.conf.d/*.conf; do
+        check_value=$(sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p' "$check_conf" 2>/dev/null | tail -n 1)
+        [ -z "$check_value" ] || check_kill=$check_value check_where=$check_conf
     done
+    case $check_kill in
+        yes | true | 1 | on)
+            problem "$check_where has KillUserProcesses=yes: the host would kill rdeploy's guardian and the app at logout; set it to no and restart systemd-logind"
+            ;;
+    esac
 }
 
 # state_facts: what stands on the host, for the plan.
@@ -83,21 +92,26 @@ state_facts() {
     if [ -L "$ROOT/current" ]; then
         say fact "current $(readlink "$ROOT/current")"
     fi
-    for state_dir in "$ROOT"/releases/*/; do
+    for state_dir in "$ROOT"/releases/*; do
         [ -d "$state_dir" ] || continue
-        state_id=$(basename "$state_dir")
-        state_record=$PRIVATE/releases/$state_id
-        say fact "release $state_id $(state_of "$state_id" || echo foreign) $(cat "$state_record/digest" 2>/dev/null || echo -) $(cat "$state_record/previous" 2>/dev/null || echo -)"
+        state_id=${state_dir##*/}
+        line=foreign
+        # A record without a state is what a power cut left of one.
+        [ ! -d "$PRIVATE/releases/$state_id" ] || state_of "$state_id" || line=failed
+        state_text="$state_id $line"
+        for state_file in digest previous; do
+            first_line "$PRIVATE/releases/$state_id/$state_file"
+            state_text="$state_text ${line:--}"
+        done
+        say fact "release $state_text"
     done
 }
 
 preflight() {
-    PRIVATE=$ROOT/.rdeploy
     RECIPE=$META/recipe
     BEFORE=$META/none
     WORK=$META/scratch
     mkdir -p "$WORK"
-    RELEASE_ID=
     RELEASE=$ROOT/releases/none
     check_tools
     check_root

@@ -1,26 +1,25 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the way of an artifact from the wire to a verified, linked release beside the live one.
-
-# beside NAME: what runs on a channel of its own registers its process group first and asks then, so
-# that a closing guardian either sees it or has already forbidden it.
-beside() {
-    load "$RUN"
-    beside_group=$(group_of $$) || return 1
-    printf '%s %s\n' "$beside_group" "$(start_time "$beside_group")" >"$RUN/pg/$1.$$" || return 1
-    still_ours || fail "the lock was lost or the host is being put back; nothing was done" || return 1
-    trap 'rm -f "$RUN/pg/'"$1.$$"'"' EXIT
-}
 
 # receive: the gzipped artifact arrives on standard input.
 receive() {
     beside receive || return
     receive_to=$PRIVATE/incoming/$DIGEST/$TOKEN
-    rm -rf "$receive_to"
+    rm -rf "$receive_to" "$RUN/receive.failed"
     mkdir -p "$receive_to" || return
     umask 022
+    receive_into "$receive_to" 2>"$RUN/out/receive" && return
+    receive_free=$(df -Pk "$receive_to" 2>/dev/null | awk 'NR == 2 { print $4 }')
+    [ "${receive_free:-1024}" -ge 1024 ] || fail "the disk is full: $receive_free KiB are free at $receive_to"
+    head -n 20 "$RUN/out/receive"
+    return 1
+}
+
+# receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.
+receive_into() {
     {
-        gzip -dc || echo failed >"$RUN/receive.failed"
-    } | tar -xopf - -C "$receive_to" && [ ! -e "$RUN/receive.failed" ]
+        gzip -dc || mkdir "$RUN/receive.failed"
+    } | tar -xopf - -C "$1" && [ ! -e "$RUN/receive.failed" ]
 }
 
 # receive_manifest: the gzipped manifest arrives on standard input.
@@ -57,7 +56,9 @@ verify() {
         diff "$RUN/expected" "$RUN/listing" | head -n 20
         return 1
     fi
-    sed -n 's/^[fx] \([0-9a-f]*\) [0-9]* /\1  .\//p' "$RUN/manifest" >"$RUN/sums"
+    # A list that was cut short, by a full disk, would pass.
+    sed -n 's/^[fx] \([0-9a-f]*\) [0-9]* /\1  .\//p' "$RUN/manifest" >"$RUN/sums" ||
+        fail "could not write the list of digests" || return
     [ -s "$RUN/sums" ] || return 0
     (cd "$1" && sha256sum -c "$RUN/sums") >"$RUN/sums.out" 2>&1 && return
     fail "files arrived with a wrong digest"
@@ -77,8 +78,12 @@ link_shared() {
     done <"$RUN/meta/linked_files"
 }
 
+# link_one PATH: in the place of whatever the artifact has there. Not through a link of the artifact's,
+# which could lead out of the release.
 link_one() {
-    mkdir -p "$(dirname "$RELEASE/$1")" && ln -s "$ROOT/shared/$1" "$RELEASE/$1" ||
+    link_at=$(dirname "$RELEASE/$1")
+    mkdir -p "$link_at" && [ "$(cd "$link_at" && pwd -P)" = "$(cd "$RELEASE" && pwd -P)${link_at#"$RELEASE"}" ] &&
+        rm -rf "${RELEASE:?}/$1" && ln -s "$ROOT/shared/$1" "$RELEASE/$1" ||
         fail "could not link $RELEASE/$1 to $ROOT/shared/$1"
 }
 
@@ -92,8 +97,8 @@ work_prepare() {
         find "$prepare_from" -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
         fail "could not set the modes of the release" || return
     prepare_record=$PRIVATE/releases/$RELEASE_ID
-    mkdir -p "$prepare_record" && printf '%s\n' "$TOKEN" >"$prepare_record/attempt" &&
-        set_state "$RELEASE_ID" preparing &&
+    # From here on it is this attempt's: what fails is marked or removed.
+    mkdir "$prepare_record" && ln "$RUN/lock" "$RUN/made" && set_state "$RELEASE_ID" preparing &&
         printf '%s\n' "$DIGEST" >"$prepare_record/digest" &&
         printf '%s\n' "$COMMIT" >"$prepare_record/commit" &&
         printf '%s\n' "$OWNER" >"$prepare_record/actor" &&
@@ -109,39 +114,50 @@ work_prepare() {
 # work_ready: after the after_unpack hooks; from here to the switch nothing more can fail for want of
 # space: the link forward and the link back are both made here.
 work_ready() {
-    mkdir -p "$RUN/forward" "$RUN/undo" && rm -f "$RUN/forward/current" "$RUN/undo/current" &&
-        ln -s "$RELEASE" "$RUN/forward/current" || fail "could not make the link to $RELEASE" || return
+    [ -d "$RELEASE" ] && [ -f "$RECIPE/kind" ] ||
+        fail "release $RELEASE_ID is not on this host, or not whole" || return
+    rm -f "$RUN/forward/current" "$RUN/undo/current"
+    ln -s "$RELEASE" "$RUN/forward/current" || fail "could not make the link to $RELEASE" || return
     if [ -n "$PREVIOUS" ]; then
         ln -s "$PREVIOUS" "$RUN/undo/current" || fail "could not make the link back to $PREVIOUS" || return
     fi
     if [ "$VERB" = deploy ]; then
-        app_compile || return
+        (app_compile) || return
     fi
-    app_record || return
+    (app_record) || return
     durable "$ROOT" && journal prepared || fail "could not make the release durable"
 }
 
 # hook N: a user's command on a channel of its own; output goes to the client as it comes.
 hook() {
     beside hook || return
-    hook_enter "$1" || return
-    # The app must never hold the channel's ends open by inheriting more than it needs.
-    sh "$RUN/meta/hooks/$1/run" </dev/null || return
-    printf '%s\n' "$1" >>"$RUN/hooks.done"
+    (hook_run "$1" run) || return
+    # The name keeps the order in which hooks completed, for their undoing.
+    set -- "$1" "$RUN"/done/*
+    if [ ! -e "$2" ]; then
+        set -- "$1"
+    fi
+    ln "$RUN/lock" "$RUN/done/$(printf '%04d' $#).$1" || fail "could not note that the hook completed"
 }
 
-# hook_enter N: the directory and the variables a hook sees.
-hook_enter() {
-    umask 022
-    # shellcheck disable=SC1091
-    . "$RUN/meta/hooks/env.sh"
+# hook_run N FILE: runs one of a hook's commands where and with the variables it expects. In a subshell:
+# the user's variables come last, and may be named like the ones used here.
+hook_run() {
     hook_at=$RELEASE
     [ -d "$hook_at" ] || hook_at=$ROOT
-    if [ -s "$RUN/meta/hooks/$1/dir" ]; then
-        hook_at=$hook_at/$(cat "$RUN/meta/hooks/$1/dir")
+    if first_line "$RUN/meta/hooks/$1/dir"; then
+        hook_at=$hook_at/$line
     fi
     cd "$hook_at" || fail "the hook's directory $hook_at is not there" || return
-    RDEPLOY_RELEASE=$RELEASE_ID RDEPLOY_RELEASE_PATH=$RELEASE
-    RDEPLOY_PREVIOUS_RELEASE=${PREVIOUS##*/}
+    umask 022
+    RDEPLOY_RELEASE=$RELEASE_ID RDEPLOY_RELEASE_PATH=$RELEASE RDEPLOY_PREVIOUS_RELEASE=$PREVIOUS_ID
     export RDEPLOY_RELEASE RDEPLOY_RELEASE_PATH RDEPLOY_PREVIOUS_RELEASE
+    if [ -n "$OWN_LC_ALL" ]; then LC_ALL=$OWN_LC_ALL; else unset LC_ALL; fi
+    set -- "$RUN/meta/hooks/$1/$2" "$RUN/meta/hooks/env.sh"
+    # A login may export variables of these names; what they hold now means nothing to the hook.
+    unset ROOT APP ENV TOKEN HOST OWNER FROM CI_URL VERB LEASE ORDINAL ACTIVATE_LIMIT RELEASE_ID PREVIOUS
+    unset DIGEST COMMIT BRANCH PRIVATE RUN BEFORE WORK RELEASE RECIPE PREVIOUS_ID LEAVING
+    # shellcheck disable=SC1090
+    . "$2"
+    exec sh "$1" </dev/null
 }

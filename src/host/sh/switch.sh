@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the switch and, beside it, its undoing. Both are one rename(2) of a link made beforehand, and
 # both tolerate that they, or the other, already ran or never did.
 
@@ -10,8 +10,20 @@ move_link() {
     [ "$(readlink "$ROOT/current")" = "$move_to" ]
 }
 
+# app_do FUNCTION...: calls these functions of src/supervisor with the recipe's variables. Always in a
+# subshell: the user may have variables named like the ones used here.
+app_do() (
+    app_env && app_find_path || return
+    for app_function; do
+        "$app_function" || return
+    done
+)
+
+say_verifying() { say phase verifying; }
+
 # work_activate: switch, restart, prove.
 work_activate() {
+    journaled prepared || fail "the release is not ready to be switched to" || return
     if [ -e "$ROOT/current" ] && [ ! -L "$ROOT/current" ]; then
         fail "$ROOT/current is a real directory or file, not a link"
         return
@@ -23,62 +35,92 @@ work_activate() {
     move_link "$RUN/forward" || fail "could not switch $ROOT/current to $RELEASE" || return
     durable "$ROOT"
     say switched "$RELEASE_ID"
-    LEAVING=
-    if [ -n "$PREVIOUS" ] && [ -f "$PRIVATE/releases/${PREVIOUS##*/}/recipe/kind" ]; then
-        LEAVING=$PRIVATE/releases/${PREVIOUS##*/}/recipe
-    fi
-    journal starting
-    # In shells of their own: the user's variables may have the names of the agent's.
-    (app_env && app_find_path && app_start) || return
-    journal verifying
-    say phase verifying
-    (app_env && app_find_path && app_verify)
+    journal starting || fail "could not write the journal" || return
+    app_do app_start say_verifying app_verify
 }
 
-# work_revert: puts back what ran before. Every step is tried even when an earlier one failed.
+# work_revert SECONDS: puts back what ran before. Every step is tried even when an earlier one failed.
+# 97 when the attempt is committed, so that there is nothing to undo; 3 when something that was started
+# in it cannot be ended. Unattended hosts wait SECONDS so that they do not all restart their apps at once.
 work_revert() {
-    revert_bad=
-    if journaled switching && ! journaled committed; then
-        journal reverting
-        revert_link || revert_bad="could not put $ROOT/current back to ${PREVIOUS:-nothing}"
-        say reverted_link "${PREVIOUS##*/}"
-        if [ -z "$revert_bad" ] && journaled starting; then
-            (revert_app) || revert_bad="current is back at ${PREVIOUS:-nothing}, but the app could not be proven to run as before"
-        fi
+    revert_code=0 revert_bad=
+    if ! end_all; then
+        revert_code=3
+        revert_bad="these processes of the deploy cannot be ended:$survivors"
     fi
-    revert_hooks || revert_bad="${revert_bad:+$revert_bad; }a hook's undo failed"
-    forget_failed
+    ! journaled committed || return 97
+    if ! journaled reverted; then
+        if journaled switching; then
+            journal reverting
+            if [ "${1:-0}" -gt 0 ] && journaled starting; then
+                sleep "$(($1 < 5 ? $1 : 5))"
+            fi
+            revert_switch
+        fi
+        revert_hooks || revert_add "the undo of a hook failed"
+        forget_failed
+    fi
     if [ -n "$revert_bad" ]; then
         journal 'revert failed'
         fail "$revert_bad"
-        return
+        return "$revert_code"
     fi
     journal reverted
     return 0
 }
 
-revert_link() {
-    if [ -n "$PREVIOUS" ]; then
-        [ "$(readlink "$ROOT/current" 2>/dev/null)" = "$PREVIOUS" ] && return
-        [ -L "$RUN/undo/current" ] || ln -s "$PREVIOUS" "$RUN/undo/current" || return
-        move_link "$RUN/undo"
-    elif [ "$(readlink "$ROOT/current" 2>/dev/null)" = "$RELEASE" ]; then
-        rm -f "$ROOT/current"
-    fi
+# revert_add SENTENCE: the undoing goes on all the same.
+revert_add() {
+    revert_bad="${revert_bad:+$revert_bad; }$1"
+    [ "$revert_code" != 0 ] || revert_code=1
 }
 
-revert_app() {
-    revert_left=$RECIPE
-    revert_to=${PREVIOUS##*/}
-    if [ -n "$PREVIOUS" ] && [ -f "$PRIVATE/releases/$revert_to/recipe/kind" ]; then
-        RELEASE_ID=$revert_to
-        use_release "$revert_to"
-        LEAVING=$revert_left
-        REVERT=1
-        app_env && app_find_path && app_start && app_verify
-    else
-        app_env && app_find_path && app_restore && revert_answers
+# revert_switch: the link, then the app.
+revert_switch() {
+    revert_now=$(readlink "$ROOT/current" 2>/dev/null)
+    case $revert_now in
+        "$RELEASE" | "$PREVIOUS") ;;
+        ?*)
+            say warning "$ROOT/current was pointed at $revert_now by somebody else; it is left as it is"
+            return
+            ;;
+    esac
+    if [ -z "$PREVIOUS" ]; then
+        # What was started for the first time is stopped where it runs, so while `current` is still there.
+        revert_app || revert_add "what was started could not be stopped"
+        [ -z "$revert_now" ] || rm -f "$ROOT/current" || revert_add "could not remove $ROOT/current"
+        say reverted_link ''
+        return
     fi
+    if [ "$revert_now" != "$PREVIOUS" ]; then
+        [ -L "$RUN/undo/current" ] || ln -s "$PREVIOUS" "$RUN/undo/current"
+        if ! move_link "$RUN/undo"; then
+            revert_add "could not put $ROOT/current back to $PREVIOUS"
+            return
+        fi
+    fi
+    say reverted_link "$PREVIOUS_ID"
+    revert_app ||
+        revert_add "current is back at $PREVIOUS, but the app could not be proven to run as before"
+}
+
+# revert_app: what ran before runs again, and is proven to, as far as the app was touched at all.
+revert_app() {
+    journaled starting || return 0
+    revert_room
+    if [ -n "$LEAVING" ]; then
+        revert_to=$LEAVING revert_left=$RECIPE
+        (
+            use_release "$PREVIOUS_ID"
+            RELEASE_ID=$PREVIOUS_ID RECIPE=$revert_to LEAVING=$revert_left REVERT=1
+            app_do app_start app_verify
+        )
+    else
+        app_do app_restore revert_answers
+    fi
+    revert_rc=$?
+    [ -z "$revert_made" ] || rm -rf "$revert_made"
+    return "$revert_rc"
 }
 
 # revert_answers: what another tool had started is given time to come up again. It has no recipe that
@@ -95,49 +137,35 @@ revert_answers() {
     say warning "what ran before was started again, but today's health check does not pass with it"
 }
 
-# revert_hooks: the undo commands of the hooks that completed, last completed first.
+# revert_room: an app's start needs a little scratch space, also when the disk is full.
+revert_room() {
+    revert_made=
+    if ! printf '%65536s' '' 2>/dev/null >"$WORK/room"; then
+        for revert_at in /dev/shm "${TMPDIR:-/tmp}"; do
+            revert_made=$(mktemp -d "$revert_at/rdeploy.XXXXXXXX" 2>/dev/null) || continue
+            WORK=$revert_made
+            break
+        done
+    fi
+    rm -f "$RUN/work/room"
+}
+
+# revert_hooks: the undo commands of the hooks that completed, last completed first. Each is forgotten
+# once it is undone, so that nothing is undone twice.
 revert_hooks() {
-    [ -s "$RUN/hooks.done" ] || return 0
     revert_rc=0
-    for revert_hook in $(sed '1!G;h;$!d' "$RUN/hooks.done"); do
-        [ -s "$RUN/meta/hooks/$revert_hook/undo" ] || continue
-        (hook_enter "$revert_hook" && sh "$RUN/meta/hooks/$revert_hook/undo" </dev/null 3>&-) || {
-            printf 'the undo of this hook failed: %s\n' "$(head -n 1 "$RUN/meta/hooks/$revert_hook/run")"
-            revert_rc=1
-        }
+    # shellcheck disable=SC2045 # the names are numbers
+    for revert_done in $(ls -r "$RUN/done"); do
+        revert_hook=${revert_done#*.}
+        if [ -s "$RUN/meta/hooks/$revert_hook/undo" ]; then
+            (hook_run "$revert_hook" undo 3>&-) || {
+                first_line "$RUN/meta/hooks/$revert_hook/undo"
+                printf 'this undo of a hook failed: %s\n' "$line"
+                revert_rc=1
+                continue
+            }
+        fi
+        rm -f "$RUN/done/$revert_done"
     done
-    rm -f "$RUN/hooks.done"
     return "$revert_rc"
-}
-
-# forget_failed: a failed release stays, marked, for whoever looks into it; the one before it goes.
-forget_failed() {
-    rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
-    rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
-    # Only what this attempt made: whoever took over from it must not condemn what it committed.
-    [ -n "$RELEASE_ID" ] && [ "$(cat "$PRIVATE/releases/$RELEASE_ID/attempt" 2>/dev/null)" = "$TOKEN" ] || return 0
-    set_state "$RELEASE_ID" failed
-    for forget_record in "$PRIVATE"/releases/*/; do
-        forget_id=$(basename "$forget_record")
-        [ "$forget_id" != "$RELEASE_ID" ] && [ "$(state_of "$forget_id")" = failed ] || continue
-        remove_release "$forget_id"
-    done
-    return 0
-}
-
-# remove_release ID: never what is live, what an app runs from, or what rdeploy did not make.
-remove_release() {
-    case $1 in '' | *[!0-9]*) return 0 ;; esac
-    [ -d "$PRIVATE/releases/$1" ] || return 0
-    [ "$(readlink "$ROOT/current" 2>/dev/null)" != "$ROOT/releases/$1" ] || return 0
-    [ "$1" != "${PREVIOUS##*/}" ] || return 0
-    for remove_proc in /proc/[0-9]*/cwd; do
-        case $(readlink "$remove_proc" 2>/dev/null)/ in
-            "$ROOT/releases/$1"/*)
-                say note "release $1 stays: process ${remove_proc#/proc/} still runs from it"
-                return 0
-                ;;
-        esac
-    done
-    rm -rf "$ROOT/releases/$1" "$PRIVATE/releases/$1" "$PRIVATE/manifests/$1"
 }

@@ -12,7 +12,15 @@ use super::before::Before;
 fn a_build_says_its_file_on_standard_output_and_nothing_else() {
     let project = Project::files(1, "[build]\nrun = [\"echo compiling\"]\n");
     let ended = project.rdeploy(&["build"]).run();
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 0
+    --- stdout
+    [ROOT]/cache/[DIGEST].tar.gz
+    --- stderr
+    local | $ echo compiling
+    local | echo compiling: done in [T]
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    ");
     assert!(fs::metadata(ended.out.trim()).unwrap().is_file());
     assert!(!project.host(1).root.exists());
 }
@@ -21,14 +29,36 @@ fn a_build_says_its_file_on_standard_output_and_nothing_else() {
 fn an_artifact_is_deployed_later_under_the_same_digest() {
     let project = Project::files(1, "[build]\nrun = [\"echo built >>built; cp built public/built\"]\n");
     let built = project.rdeploy(&["build", "-o", "../shop.tar.gz"]).run();
-    insta::assert_snapshot!(built, @"");
+    insta::assert_snapshot!(built, @r"
+    exit code: 0
+    --- stdout
+    ../shop.tar.gz
+    --- stderr
+    local | $ echo built >>built; cp built public/built
+    local | echo built >>built; cp built public/built: done in [T]
+    local | packed 3 files, 22 B ([SIZE] compressed), [DIGEST]
+    ");
     let cached = project.rdeploy(&["build"]).run().ends_with(0);
     assert!(cached.err.contains("packed"), "{cached}");
 
     // What the project has become since then does not matter.
     project.version(2);
     let ended = project.rdeploy(&["dev", "--artifact", "../shop.tar.gz"]).run();
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 0
+    --- stdout
+    deploy of shop on dev: host1
+    local | unchanged since it was last packed: 3 files, 22 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host1 | switching
+    host1 | current is now [RELEASE-----1]
+    host1 | verifying
+    host1 | proven to run [RELEASE-----1]: current leads to the release, and nothing is supervised
+    host1 | done
+    deployed [RELEASE-----1] to dev on 1 host in [T] (build [T], prepare [T], switch [T])
+    --- stderr
+    ");
     let host = project.host(1);
     assert_eq!(host.read("current/public/index.html"), "version 1\n");
     assert_eq!(host.read("current/public/built"), "built\n");
@@ -42,8 +72,36 @@ fn an_artifact_is_deployed_later_under_the_same_digest() {
 fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
     let project = Project::files(1, "");
     project.write("notes.txt", "not an artifact");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "notes.txt"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "missing.tar.gz"]).run().error(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "notes.txt"]).run(), @r"
+    exit code: 2
+    --- stdout
+    deploy of shop on dev: host1
+    failed: notes.txt is not a usable artifact: it is not compressed by gzip; a .tar.gz is needed
+    --- stderr
+
+    error: notes.txt is not a usable artifact: it is not compressed by gzip; a .tar.gz is needed
+      hint: make the artifact anew with `rdeploy build -o FILE`
+
+    the build failed ([T])
+
+      host   state      live release
+      host1  unchanged  not known
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 2: usage, configuration or local build; no host was touched
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "missing.tar.gz"]).run().error(), @r"
+    error: cannot read the artifact missing.tar.gz: No such file or directory (os error 2)
+      hint: make the artifact anew with `rdeploy build -o FILE`
+
+    the build failed ([T])
+
+      host   state      live release
+      host1  unchanged  not known
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 2: usage, configuration or local build; no host was touched
+    ");
     assert_eq!(project.host(1).live(), None);
 }
 
@@ -56,10 +114,46 @@ fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
         "[build]\nrun = [\"echo compiling; echo 'main.c:1: no such thing' >&2; exit 3\"]\n",
     ));
     let ended = project.rdeploy(&["dev"]).run();
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 2
+    --- stdout
+    deploy of shop on dev: host1, host2
+    local | $ echo compiling; echo 'main.c:1: no such thing' >&2; exit 3
+    failed: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
+    --- stderr
+
+    error: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
+      it wrote:
+      | compiling
+      | main.c:1: no such thing
+      hint: mend the command and try again; nothing was changed on any host
+
+    the build failed ([T])
+
+      host   state      live release
+      host1  unchanged  [RELEASE-----1]
+      host2  unchanged  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 2: usage, configuration or local build; no host was touched
+    ");
     before.stands();
     let ended = project.rdeploy(&["build"]).run();
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    local | $ echo compiling; echo 'main.c:1: no such thing' >&2; exit 3
+    failed: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
+
+    error: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
+      it wrote:
+      | compiling
+      | main.c:1: no such thing
+      hint: mend the command and try again; nothing was changed on any host
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    ");
 }
 
 #[test]
@@ -68,7 +162,20 @@ fn a_hook_before_the_build_that_fails_keeps_the_build_from_running() {
         "[build]\nrun = [\"touch built\"]\n[hooks]\nbefore_build = [\"echo the tree is dirty; exit 1\"]\n";
     let project = Project::files(1, hooks);
     let ended = project.rdeploy(&["dev"]).run().ends_with(2);
-    insta::assert_snapshot!(ended.error(), @"");
+    insta::assert_snapshot!(ended.error(), @r"
+    error: `echo the tree is dirty; exit 1` failed with exit code 1; its last lines: the tree is dirty
+      it wrote:
+      | the tree is dirty
+      hint: mend the command and try again; nothing was changed on any host
+
+    the build failed ([T])
+
+      host   state      live release
+      host1  unchanged  not known
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 2: usage, configuration or local build; no host was touched
+    ");
     assert!(!project.file("built").exists());
     assert_eq!(project.host(1).live(), None);
 }

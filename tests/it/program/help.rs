@@ -12,8 +12,92 @@ fn help_inside_a_project_lists_its_environments() {
         "{}[env.prod]\nhosts = [\"deploy@web1.example.com\", \"deploy@web2.example.com:2222\"]\n",
         files(2, "")
     ));
-    insta::assert_snapshot!(project.rdeploy(&["--help"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["-h"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["--help"]).run(), @r"
+    exit code: 0
+    --- stdout
+    Deploys an application to its servers over SSH, as one transaction
+
+    Builds a release here, uploads it to every host of an environment, switches to it, restarts the app
+    with the host's supervisor and proves that it is healthy; or puts every host back.
+
+    Usage: rdeploy [OPTIONS] <ENVIRONMENT | COMMAND>
+
+    Commands:
+      build  Build and pack the release, and stop there
+      to     Deploy this directory to hosts named right here, without a deploy.toml
+      demo   Show the whole story on this machine: two hosts inside rdeploy, a good and a broken
+             release, a rollback
+      serve  Serve a directory over HTTP (a small app to try deploys with)
+      help   Print this message or the help of the given subcommand(s)
+
+    Options:
+          --config <FILE>
+              Configuration file (default: deploy.toml, searched upwards from here)
+
+              [env: RDEPLOY_CONFIG=]
+
+      -v, --verbose...
+              Show more: output of hooks and commands as it comes (-v), protocol details (-vv)
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Environments of shop:
+      dev                    2 hosts inside rdeploy, on this machine
+      prod                   web1.example.com, web2.example.com:2222
+
+      rdeploy ENVIRONMENT                build, and deploy to it
+      rdeploy ENVIRONMENT --rollback     go back to the release that was live before
+      rdeploy ENVIRONMENT --help         everything else that can be done with it
+
+    Exit codes:
+        0  done; every host runs what was asked
+        1  unexpected: this is a bug in rdeploy
+        2  usage, configuration or local build; no host was touched
+        3  preflight, connection or login failed; no host was changed
+        4  locked by somebody else; no host was changed
+        5  failed; every host runs what it ran before
+        6  failed, and some host could not be put back: a person must act
+        7  done on fewer hosts than asked, as the configuration allows
+        8  the outcome is not confirmed on some host
+      130  interrupted; every host runs what it ran before
+    --- stderr
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["-h"]).run(), @r"
+    exit code: 0
+    --- stdout
+    Deploys an application to its servers over SSH, as one transaction
+
+    Usage: rdeploy [OPTIONS] <ENVIRONMENT | COMMAND>
+
+    Commands:
+      build  Build and pack the release, and stop there
+      to     Deploy this directory to hosts named right here, without a deploy.toml
+      demo   Show the whole story on this machine: two hosts inside rdeploy, a good and a broken
+             release, a rollback
+      serve  Serve a directory over HTTP (a small app to try deploys with)
+      help   Print this message or the help of the given subcommand(s)
+
+    Options:
+          --config <FILE>  Configuration file (default: deploy.toml, searched upwards from here) [env:
+                           RDEPLOY_CONFIG=]
+      -v, --verbose...     Show more: output of hooks and commands as it comes (-v), protocol details
+                           (-vv)
+      -h, --help           Print help (see more with '--help')
+      -V, --version        Print version
+
+    Environments of shop:
+      dev                    2 hosts inside rdeploy, on this machine
+      prod                   web1.example.com, web2.example.com:2222
+
+      rdeploy ENVIRONMENT                build, and deploy to it
+      rdeploy ENVIRONMENT --rollback     go back to the release that was live before
+      rdeploy ENVIRONMENT --help         everything else that can be done with it
+    --- stderr
+    ");
     let named =
         project.rdeploy(&["--help", "--config", "shop/deploy.toml"]).within(&project.beside("")).run();
     assert!(named.out.contains("Environments of shop:"), "{named}");
@@ -44,31 +128,134 @@ fn alone_it_shows_help_and_fails() {
 #[test]
 fn an_environment_has_help_of_its_own() {
     let project = Project::files(1, "");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @r"
+    exit code: 0
+    --- stdout
+    Deploy to an environment of deploy.toml
+
+    Usage: rdeploy dev [OPTIONS] [VERB]
+
+    Arguments:
+      [VERB]
+              What to do with the environment
+
+              Possible values:
+              - deploy: Build and deploy
+              - stop:   End the app of an embedded environment and its hosts
+
+              [default: deploy]
+
+    Options:
+          --config <FILE>
+              Configuration file (default: deploy.toml, searched upwards from here)
+
+              [env: RDEPLOY_CONFIG=]
+
+      -v, --verbose...
+              Show more: output of hooks and commands as it comes (-v), protocol details (-vv)
+
+          --rollback[=<ID>]
+              Go back to the release that was live before, or to the one named
+
+          --artifact <FILE>
+              Deploy this artifact, made by `rdeploy build -o FILE`, instead of building
+
+      -h, --help
+              Print help (see a summary with '-h')
+    --- stderr
+    ");
 }
 
 #[test]
 fn an_unknown_environment_is_answered_with_the_one_that_was_meant() {
     let project = Project::with(&format!("{}[env.prod]\nhosts = [\"web1\"]\n", files(1, "")));
-    insta::assert_snapshot!(project.rdeploy(&["prdo"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["zzzzzz"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["build", "--env", "prdo"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["prdo"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: there is no environment `prdo`: did you mean `prod`? (deploy.toml has dev, prod)
+      hint: did you mean `prod`? (deploy.toml has dev, prod)
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["zzzzzz"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: there is no environment `zzzzzz`: deploy.toml has dev, prod
+      hint: deploy.toml has dev, prod
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["build", "--env", "prdo"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: there is no environment `prdo`: did you mean `prod`? (deploy.toml has dev, prod)
+      hint: did you mean `prod`? (deploy.toml has dev, prod)
+    ");
 }
 
 #[test]
 fn without_a_configuration_it_is_said_what_to_do() {
     let project = Project::new();
-    insta::assert_snapshot!(project.rdeploy(&["prod"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["prod", "--config", "other.toml"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["prod"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: there is no deploy.toml in this directory, nor in any above it
+    help: write a deploy.toml (see deploy.toml.example) or use `rdeploy to user@host:/path`
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["prod", "--config", "other.toml"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: the file does not exist
+    --> other.toml
+    help: write a deploy.toml (see deploy.toml.example) or use `rdeploy to user@host:/path`
+    ");
 }
 
 #[test]
 fn a_wrong_option_is_answered_on_standard_error() {
     let project = Project::files(1, "");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--rolback"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--rollback=yesterday"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--rollback", "--artifact", "x"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "deplyo"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--rolback"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: unexpected argument '--rolback' found
+
+      tip: a similar argument exists: '--rollback'
+
+    Usage: rdeploy dev --rollback[=<ID>] [VERB]
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--rollback=yesterday"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: invalid value 'yesterday' for '--rollback[=<ID>]': `yesterday` is not a release id (fourteen digits, UTC YYYYMMDDHHMMSS)
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--rollback", "--artifact", "x"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: the argument '--rollback[=<ID>]' cannot be used with '--artifact <FILE>'
+
+    Usage: rdeploy dev --rollback[=<ID>] [VERB]
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "deplyo"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: invalid value 'deplyo' for '[VERB]'
+      [possible values: deploy, stop]
+
+      tip: a similar value exists: 'deploy'
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -76,7 +263,36 @@ fn everything_wrong_in_a_configuration_is_told_with_its_line() {
     let project = Project::with(
         "app = \"shop\"\ndeploy_to = \"srv/shop\"\nkeep_release = 3\n\n[env.dev]\nembedded = 0\n",
     );
-    insta::assert_snapshot!(project.rdeploy(&["dev"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev"]).run(), @r#"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: `srv/shop` is not an absolute path
+     --> deploy.toml:2:13
+      |
+    2 | deploy_to = "srv/shop"
+      |             ^^^^^^^^^^
+      |
+      = help: write "/srv/shop"
+
+    error: unknown key `keep_release` at the top level
+     --> deploy.toml:3:1
+      |
+    3 | keep_release = 3
+      | ^^^^^^^^^^^^
+      |
+      = help: did you mean `keep_releases`?
+
+    error: `embedded` must be from 1 to 9
+     --> deploy.toml:6:12
+      |
+    6 | embedded = 0
+      |            ^
+      |
+      = help: write 1
+
+    error: 3 problems in deploy.toml
+    "#);
 }
 
 #[test]
@@ -97,5 +313,10 @@ fn stopping_is_for_embedded_environments() {
     let project = Project::new();
     let listed = Listed::start(&project, 1);
     project.configure(&listed.files(""));
-    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: `stop` is for embedded environments; prod has real hosts
+    ");
 }

@@ -166,6 +166,31 @@ fn a_hook_that_fails_after_the_commit_is_a_warning() {
         2,
         "[hooks]\nafter_deploy = [{ run = \"echo no route to the chat; exit 4\", once = true }]",
     ));
-    insta::assert_snapshot!(project.rdeploy(&["dev"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev"]).run(), @r"
+    exit code: 0
+    --- stdout
+    deploy of shop on dev: host1, host2
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host1 | switching
+    host1 | current is now [RELEASE-----2]
+    host1 | verifying
+    host1 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host1 | after_deploy: echo no route to the chat; exit 4
+    host1 |   no route to the chat
+    host1 | warning: `echo no route to the chat; exit 4` exited with code 4 no route to the chat
+    host1 | done
+    host2 | uploaded [SIZE]
+    host2 | preparing
+    host2 | switching
+    host2 | current is now [RELEASE-----2]
+    host2 | verifying
+    host2 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host2 | done
+    deployed [RELEASE-----2] to dev on 2 hosts in [T] (build [T], prepare [T], switch [T])
+    1 warning, see above
+    --- stderr
+    ");
     assert_eq!(project.host(1).read("current/public/index.html"), "version 2\n");
 }

@@ -32,7 +32,22 @@ fn a_hook_that_fails_on_one_of_three_hosts_stops_all() {
     let (project, error) = fails_with(
         "after_unpack = [\"[ $RDEPLOY_HOST != host2 ] || { echo no space left; exit 28; }\"]\non_failure = [\"echo $RDEPLOY_HOST told >>LOG\"]",
     );
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    error: host2: `[ $RDEPLOY_HOST != host2 ] || { echo no space left; exit 28; }` exited with code 28
+      it wrote:
+      | no space left
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
     assert_eq!(sorted(&project.beside("log")), ["host1 told", "host2 told", "host3 told"]);
 }
 
@@ -41,7 +56,22 @@ fn a_hook_that_hangs_is_ended_with_everything_it_started() {
     let (_project, error) = fails_with(
         "after_unpack = [{ run = \"[ $RDEPLOY_HOST != host3 ] || { echo waiting for input; sleep 1000 & sleep 1000; }\", timeout = \"2s\" }]",
     );
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    error: host3: `[ $RDEPLOY_HOST != host3 ] || { echo waiting for input; sleep 1000 & sleep 1000; }` was ended because it took longer than 2 s
+      it wrote:
+      | waiting for input
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
 }
 
 #[test]
@@ -49,7 +79,22 @@ fn a_migration_that_fails_is_not_tried_on_another_host_and_nothing_is_switched()
     let (project, error) = fails_with(
         "before_switch = [{ run = \"echo $RDEPLOY_HOST $(readlink ../../current) >>LOG; echo relation missing >&2; exit 1\", once = true }]",
     );
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    error: host1: `echo $RDEPLOY_HOST $(readlink ../../current) >>[ROOT]/log; echo relation missing >&2; exit 1` exited with code 1
+      it wrote:
+      | relation missing
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
     let log = fs::read_to_string(project.beside("log")).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("host1 "), "{log}");
@@ -68,7 +113,22 @@ fn what_completed_before_a_failure_after_the_switch_is_undone() {
         note("un-migrate"),
         note("drain"),
     ));
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    error: host2: `[ $RDEPLOY_HOST != host2 ] || { echo the proxy says no; exit 1; }` exited with code 1
+      it wrote:
+      | the proxy says no
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
     let all = |what: &str| [1, 2, 3].map(|n| format!("host{n} {what}"));
     let mut expected: Vec<String> = [all("unpack"), all("un-unpack"), all("drain")].concat();
     expected.extend(["host1 migrate", "host1 un-migrate"].map(str::to_owned));
@@ -92,7 +152,24 @@ fn an_undo_that_fails_needs_a_person() {
         "[hooks]\nbefore_switch = [{ run = \"echo migrating\", undo = \"echo cannot migrate down; exit 1\" }]\nafter_switch = [\"exit 1\"]\n",
     ));
     let ended = project.rdeploy(&["dev"]).run().ends_with(6);
-    insta::assert_snapshot!(ended.error(), @"");
+    insta::assert_snapshot!(ended.error(), @r"
+    error: host1: `exit 1` exited with code 1
+      hint: run the command by hand in the release on that host to look into it
+
+    error: host1: cannot migrate down
+      it wrote:
+      | the undo of this hook failed: echo migrating
+      | a hook's undo failed
+      hint: this host needs a person: see .rdeploy/revert-failed.log under deploy_to on it
+
+    the deploy to dev failed and could not be put back ([T]: build [T], prepare [T])
+
+      host   state   live release
+      host1  failed  not known
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 6: failed, and some host could not be put back: a person must act
+    ");
     assert!(before.is_live() && !before.is_locked());
 }
 

@@ -16,11 +16,29 @@ fn the_second_of_two_deploys_is_told_who_holds_the_lock() {
     first.until("both hosts to be in their hook", || gate.reached() == 2);
 
     let second = project.rdeploy(&["dev"]).env("USER", "bob").run().ends_with(4);
-    insta::assert_snapshot!(second.error(), @"");
+    insta::assert_snapshot!(second.error(), @r"
+    error: host1: another deploy holds the lock: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+      hint: wait for it to end, then try again
+
+    the deploy to dev did not start ([T]: build [T])
+
+      host   state      live release
+      host1  unchanged  [RELEASE-----1]
+      host2  unchanged  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 4: locked by somebody else; no host was changed
+    ");
     let back = project.rdeploy(&["dev", "--rollback"]).run();
     assert_eq!(back.code, Some(3), "there is nothing to go back to: {back}");
     let stop = project.rdeploy(&["dev", "stop"]).run();
-    insta::assert_snapshot!(stop, @"");
+    insta::assert_snapshot!(stop, @r"
+    exit code: 4
+    --- stdout
+    --- stderr
+    error: host1 is locked: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+      hint: wait for the other run to end, then try again
+    ");
     assert!(before.is_live());
     assert!(before.is_locked());
 

@@ -29,7 +29,28 @@ fn a_directory_goes_to_several_hosts_and_back() {
     let (project, listed) = reachable(2);
     let targets = [1, 2].map(|n| format!("deploy@{}:/srv/shop", listed.name(n)));
     let [one, two] = [targets[0].as_str(), targets[1].as_str()];
-    insta::assert_snapshot!(project.rdeploy(&["to", one, two]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["to", one, two]).run(), @r"
+    exit code: 0
+    --- stdout
+    deploy of shop on to: 127.0.0.1:HOST1, 127.0.0.1:HOST2
+    local           | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    127.0.0.1:HOST1 | uploaded [SIZE]
+    127.0.0.1:HOST1 | preparing
+    127.0.0.1:HOST1 | switching
+    127.0.0.1:HOST1 | current is now [RELEASE-----1]
+    127.0.0.1:HOST1 | verifying
+    127.0.0.1:HOST1 | proven to run [RELEASE-----1]: current leads to the release, and nothing is supervised
+    127.0.0.1:HOST1 | done
+    127.0.0.1:HOST2 | uploaded [SIZE]
+    127.0.0.1:HOST2 | preparing
+    127.0.0.1:HOST2 | switching
+    127.0.0.1:HOST2 | current is now [RELEASE-----1]
+    127.0.0.1:HOST2 | verifying
+    127.0.0.1:HOST2 | proven to run [RELEASE-----1]: current leads to the release, and nothing is supervised
+    127.0.0.1:HOST2 | done
+    deployed [RELEASE-----1] to to on 2 hosts in [T] (build [T], prepare [T], switch [T])
+    --- stderr
+    ");
     assert_eq!(listed.trees().iter().map(page).collect::<Vec<_>>(), ["version 1\n"; 2]);
     assert_eq!(listed.tree(1).live(), listed.tree(2).live());
 
@@ -53,9 +74,39 @@ fn a_directory_goes_to_several_hosts_and_back() {
 fn every_wrong_argument_is_told_at_once() {
     let project = Project::new();
     let args = ["to", "web1", "web2:~/shop", "web3:/srv/a", "--supervisor", "pm3", "--health", "ftp://x"];
-    insta::assert_snapshot!(project.rdeploy(&args).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["to", "web1:/srv/shop", "--config", "x.toml"]).run(), @"");
-    insta::assert_snapshot!(project.rdeploy(&["to"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&args).run(), @r#"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: `web1` does not say where on the host
+    help: add an absolute path: `web1:/srv/shop`
+
+    error: `web2:~/shop`: `~/shop` is not absolute: `~` is not expanded on hosts
+    help: write the whole path, "/home/deploy/shop" for example
+
+    error: --supervisor: `pm3` is not a kind of supervisor
+    help: did you mean `pm2`?
+
+    error: --health: `ftp://x` is not a health check
+    help: write `http://127.0.0.1:[PORT]/`, `tcp:127.0.0.1:[PORT]` or `command:…`
+    "#);
+    insta::assert_snapshot!(project.rdeploy(&["to", "web1:/srv/shop", "--config", "x.toml"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: `rdeploy to` reads no configuration file; leave out --config
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["to"]).run(), @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: the following required arguments were not provided:
+      <[USER@]HOST[:PORT]:/PATH>...
+
+    Usage: rdeploy to <[USER@]HOST[:PORT]:/PATH>...
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]

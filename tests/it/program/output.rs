@@ -30,7 +30,27 @@ fn a_hook_that_fails_is_shown_whole_with_its_host_and_command() {
     let error = ended.error();
     let (head, rest) = error.split_once("  | 3\n").unwrap();
     let (_, tail) = rest.split_once("  | 298\n").unwrap();
-    insta::assert_snapshot!(format!("{head}…\n{tail}"), @"");
+    insta::assert_snapshot!(format!("{head}…\n{tail}"), @r"
+    error: host2: `seq 1 300 printf '\033[31mred\033[0m\n' >&2 [ $RDEPLOY_HOST != host2 ] || exit 9` exited with code 9
+      it wrote:
+      | 1
+      | 2
+    …
+      | 299
+      | 300
+      | red
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T])
+
+      host   state     live release
+      host1  put back  not known
+      host2  put back  not known
+      host3  put back  not known
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
     let lines: Vec<&str> = ended.err.lines().collect();
     let numbers = (1..=300).map(|n| format!("  | {n}"));
     assert!(numbers.clone().all(|number| lines.contains(&number.as_str())), "{error}");
@@ -60,7 +80,31 @@ fn what_hooks_write_is_told_with_v() {
     let project = Project::files(1, "[hooks]\nafter_unpack = [\"echo migrated\"]\n");
     let quiet = project.rdeploy(&["dev"]).run().ends_with(0);
     assert!(!quiet.out.contains("  migrated"), "{quiet}");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "-v"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "-v"]).run(), @r"
+    exit code: 0
+    --- stdout
+    deploy of shop on dev: host1
+    local | unchanged since it was last packed: 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | connecting
+    host1 | connected
+    host1 | checking
+    host1 | locking
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host1 | after_unpack: echo migrated
+    host1 |   migrated
+    host1 | after_unpack: echo migrated: done in [T]
+    host1 | waiting for the other hosts
+    host1 | switching
+    host1 | current is now [RELEASE-----2]
+    host1 | verifying
+    host1 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host1 | waiting for the other hosts
+    host1 | finishing
+    host1 | done
+    deployed [RELEASE-----2] to dev on 1 host in [T] (build [T], prepare [T], switch [T])
+    --- stderr
+    ");
 }
 
 #[test]
@@ -69,6 +113,12 @@ fn a_log_directory_that_cannot_be_made_is_said_before_anything_happens() {
     fs::write(project.beside("file"), "").unwrap();
     let state = project.beside("file/state");
     let ended = project.rdeploy(&["dev"]).env("RDEPLOY_STATE_DIR", state.to_str().unwrap()).run();
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 2
+    --- stdout
+    --- stderr
+    error: the log cannot be written in [ROOT]/file/state: Not a directory (os error 20)
+      hint: set RDEPLOY_STATE_DIR to a directory that can be written to
+    ");
     project.configure(&files(1, ""));
 }

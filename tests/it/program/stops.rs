@@ -41,7 +41,17 @@ fn a_stop_before_the_lock_touches_nothing() {
     running.until("the local hook", || gate.reached() == 1);
     running.interrupt();
     let ended = running.wait().ends_with(130);
-    insta::assert_snapshot!(ended.error(), @"");
+    insta::assert_snapshot!(ended.error(), @r"
+    the deploy to dev was stopped ([T])
+
+      host   state      live release
+      host1  unchanged  not known
+      host2  unchanged  not known
+
+    next: run the same command again when you are ready
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 130: interrupted; every host runs what it ran before
+    ");
     before.stands();
     assert_eq!(project.leftovers(), []);
 }
@@ -67,7 +77,34 @@ fn a_stop_during_a_hook_ends_the_hook() {
     running.until("the hook on each host", || gate.reached() == 2);
     running.interrupt();
     let ended = running.wait().ends_with(130);
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 130
+    --- stdout
+    deploy of shop on dev: host1, host2
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host1 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done
+    host2 | uploaded [SIZE]
+    host2 | preparing
+    host2 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done
+    stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
+    host1 | putting back
+    host1 | put back: runs what it ran before
+    host2 | putting back
+    host2 | put back: runs what it ran before
+    --- stderr
+
+    the deploy to dev was stopped ([T]: build [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+
+    next: run the same command again when you are ready
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 130: interrupted; every host runs what it ran before
+    ");
     before.stands();
     assert_eq!(project.leftovers(), []);
 }
@@ -101,7 +138,17 @@ fn a_second_stop_leaves_at_once_and_the_hosts_put_themselves_back() {
     running.until("every host to be put back", || undo.reached() == 2);
     running.interrupt();
     let ended = running.wait().ends_with(8);
-    insta::assert_snapshot!(ended.error(), @"");
+    insta::assert_snapshot!(ended.error(), @r"
+    the deploy to dev ended without the word of every host ([T]: build [T], prepare [T])
+
+      host   state   live release
+      host1  failed  not known
+      host2  failed  not known
+
+    next: run the same command again: it reads each host's journal and says what stands there
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 8: the outcome is not confirmed on some host
+    ");
     assert!(before.is_locked(), "the guardians are at work");
     undo.open();
     eventually("the guardians to end", || !before.is_locked());

@@ -53,17 +53,14 @@ fn a_project_is_deployed_fails_is_put_back_and_rolled_back() {
     project.write("public/about.html", "nothing else");
     let failed = project.rdeploy(&["dev"]).run().ends_with(5);
     insta::assert_snapshot!(failed.error(), @r"
-    error: host2: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP2]/ answered 404
-      it wrote:
-      | the last lines of the last command:
-      | 15598
+    error: host1: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ answered 404
       hint: mend the cause named above and deploy again
 
-    the deploy to dev failed and was put back (6.0 s: build [T], prepare [T])
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
 
       host   state     live release
-      host1  put back  [RELEASE-----3]
-      host2  put back  [RELEASE-----3]
+      host1  put back  [RELEASE-----2]
+      host2  put back  [RELEASE-----2]
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before

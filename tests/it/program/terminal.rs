@@ -29,11 +29,29 @@ fn a_terminal_shows_what_each_host_does_and_how_it_ended() {
     let (project, gate) = waiting();
     let mut terminal = Terminal::start(&project, 80, 24, &["dev"]);
     let screen = terminal.until("both hooks", |screen| screen.matches("  hook  ").count() == 2);
-    insta::assert_snapshot!(shown(&project, &screen), @"");
+    insta::assert_snapshot!(shown(&project, &screen), @r"
+    deploy of shop on dev: host1, host2
+    ✓ packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    * host1  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
+    * host2  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
+    ");
     gate.open();
     let (code, screen) = terminal.wait();
     assert_eq!(code, 0, "{screen}");
-    insta::assert_snapshot!(shown(&project, &screen), @"");
+    insta::assert_snapshot!(shown(&project, &screen), @r"
+    deploy of shop on dev: host1, host2
+    ✓ packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    ✓ host2  after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOS
+    T:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done:
+     done in [T]
+    ✓ host1  after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOS
+    T:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done:
+     done in [T]
+    ✓ host1  runs [RELEASE-----1]
+    ✓ host2  runs [RELEASE-----1]
+    deployed [RELEASE-----1] to dev on 2 hosts in [T]
+      (build [T], prepare [T], switch [T])
+    ");
 }
 
 #[test]
@@ -41,11 +59,37 @@ fn a_narrow_terminal_is_enough() {
     let (project, gate) = waiting();
     let mut terminal = Terminal::start(&project, 40, 24, &["dev"]);
     let screen = terminal.until("both hooks", |screen| screen.matches("  hook  ").count() == 2);
-    insta::assert_snapshot!(shown(&project, &screen), @"");
+    insta::assert_snapshot!(shown(&project, &screen), @r"
+    deploy of shop on dev: host1, host2
+    ✓ packed 1 file, 10 B ([SIZE] compressed)
+    , [DIGEST]
+    * host1  hook  after_unpack: echo…  [T]
+    * host2  hook  after_unpack: echo…  [T]
+    ");
     gate.open();
     let (code, screen) = terminal.wait();
     assert_eq!(code, 0, "{screen}");
-    insta::assert_snapshot!(shown(&project, &screen), @"");
+    insta::assert_snapshot!(shown(&project, &screen), @r"
+    deploy of shop on dev: host1, host2
+    ✓ packed 1 file, 10 B ([SIZE] compressed)
+    , [DIGEST]
+    ✓ host1  after_unpack: echo here >/tmp/r
+    deploy-test-V9KgmC/gate/at-${RDEPLOY_HOS
+    T:-local}; until [ -e /tmp/rdeploy-test-
+    V9KgmC/gate/open ]; do sleep 0.05; done:
+     done in [T]
+    ✓ host2  after_unpack: echo here >/tmp/r
+    deploy-test-V9KgmC/gate/at-${RDEPLOY_HOS
+    T:-local}; until [ -e /tmp/rdeploy-test-
+    V9KgmC/gate/open ]; do sleep 0.05; done:
+     done in [T]
+    ✓ host2  runs [RELEASE-----1]
+    ✓ host1  runs [RELEASE-----1]
+    deployed [RELEASE-----1] to dev on 2 host
+    s in [T]
+      (build [T], prepare [T], switch 5.
+    0 s)
+    ");
 }
 
 #[test]
@@ -56,7 +100,22 @@ fn a_failure_on_a_terminal_ends_with_what_to_do() {
     let named = shown(&project, &screen);
     // The log's path is longer than the terminal is wide, and temporary directories differ.
     let named = named.split("full log:").next().unwrap().to_owned();
-    insta::assert_snapshot!(named, @"");
+    insta::assert_snapshot!(named, @r"
+    deploy of shop on dev: host1
+    ✓ packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    ✗ host1  failed: `echo no such table; exit 1` exited with code 1
+    ! host1  put back: runs what it ran before
+
+    error: host1: `echo no such table; exit 1` exited with code 1
+      it wrote:
+      | no such table
+      hint: run the command by hand in the release on that host to look into it
+
+    the deploy to dev failed and was put back ([T]: build [T])
+
+      host   state     live release
+      host1  put back  not known
+    ");
     assert!(screen.contains("exit code 5: failed; every host runs what it ran before"), "{screen}");
 }
 
@@ -89,7 +148,23 @@ fn ctrl_c_on_a_terminal_puts_everything_back() {
     let (code, screen) = terminal.wait();
     assert_eq!(code, 130, "{screen}");
     let named = shown(&project, &screen);
-    insta::assert_snapshot!(named.split("full log:").next().unwrap(), @"");
+    insta::assert_snapshot!(named.split("full log:").next().unwrap(), @r"
+    deploy of shop on dev: host1, host2
+    ✓ packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    * host1  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
+    * host2  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
+    ! stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
+    ! host1  put back: runs what it ran before
+    ! host2  put back: runs what it ran before
+
+    the deploy to dev was stopped ([T]: build [T])
+
+      host   state     live release
+      host1  put back  not known
+      host2  put back  not known
+
+    next: run the same command again when you are ready
+    ");
     assert_eq!(project.host(1).live(), None);
     project.host(1).is_clean();
     drop(gate);

@@ -1,0 +1,156 @@
+//! One owner at a time, whoever races, and one heir for a dead one.
+
+use std::fs;
+use std::sync::Barrier;
+
+use super::rig::names;
+use super::*;
+use crate::host::protocol::Say;
+
+/// Starts that many guardians and has them ask for the lock at the same moment. Returns those who got
+/// it; the others were told who did.
+fn race<'a>(rig: &'a Rig, name: &str, runners: usize) -> Vec<Guardian<'a>> {
+    let start = Barrier::new(runners);
+    let runners = std::thread::scope(|scope| {
+        let run = |n| {
+            let start = &start;
+            scope.spawn(move || {
+                let mut guardian = Guardian::start(rig, rig.settings(&format!("{name}{n}")));
+                guardian.ask("hb").ok();
+                start.wait();
+                let answer = guardian.ask("lock");
+                match answer.code {
+                    Some(0) => Some(guardian),
+                    _ => {
+                        let says = answer.failed(2);
+                        assert!(matches!(&says[..], [Say::Held(owner)] if owner.starts_with("ann@desk from desk")), "{says:?}");
+                        guardian.bye();
+                        None
+                    }
+                }
+            })
+        };
+        let running: Vec<_> = (0..runners).map(run).collect();
+        running.into_iter().map(|runner| runner.join().unwrap()).collect::<Vec<_>>()
+    });
+    runners.into_iter().flatten().collect()
+}
+
+#[test]
+fn of_twenty_who_race_for_the_lock_one_gets_it() {
+    each_shell(|rig| {
+        let winners = race(rig, "r", 20);
+        assert_eq!(winners.len(), 1);
+        assert_eq!(names(&rig.private("run")), [winners[0].settings.token.clone()]);
+        winners.into_iter().for_each(Guardian::bye);
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn of_twenty_who_race_to_succeed_a_dead_owner_one_does() {
+    each_shell(|rig| {
+        Guardian::locked(rig, rig.settings("t1")).deploy(R1, &Parcel::of("one"));
+        let mut dead = Guardian::locked(rig, rig.settings("dead"));
+        dead.switch(R2, &Parcel::of("two"));
+        dead.kill();
+        let winners = race(rig, "r", 20);
+        assert_eq!(winners.len(), 1);
+        assert_eq!(rig.live().as_deref(), Some(R1));
+        winners.into_iter().for_each(Guardian::bye);
+        assert_eq!(rig.outcomes().len(), 2);
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn an_heir_who_died_in_the_act_is_succeeded_too() {
+    each_shell(|rig| {
+        // Two who died between the claim and taking over, the second while succeeding the first.
+        for token in ["dead", "heir", "heirs-heir"] {
+            let mut guardian = Guardian::locked(rig, rig.settings(token));
+            guardian.kill();
+            let held = fs::read(rig.private("lock")).unwrap();
+            fs::write(rig.state(token), held).unwrap();
+            fs::remove_file(rig.private("lock")).unwrap();
+        }
+        fs::copy(rig.state("dead"), rig.private("lock")).unwrap();
+        fs::copy(rig.state("heir"), rig.private("lock.after.dead")).unwrap();
+        fs::copy(rig.state("heirs-heir"), rig.private("lock.after.heir")).unwrap();
+        // Somebody who came too late and then died.
+        fs::copy(rig.state("dead"), rig.private("lock.after.long-gone")).unwrap();
+        let winners = race(rig, "r", 6);
+        assert_eq!(winners.len(), 1);
+        winners.into_iter().for_each(Guardian::bye);
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_held_lock_is_refused_with_its_owner_and_can_be_asked_for_again() {
+    each_shell(|rig| {
+        let mut settings = rig.settings("t1");
+        settings.ci_url = "https://ci.example.com/job?id=7&x=".into();
+        // Forged lines, and more of them than anybody wants to read.
+        settings.owner = format!("eve\npid=1\nstart=0 {}", "x".repeat(5000));
+        let owner = Guardian::locked(rig, settings);
+        let mut second = Guardian::start(rig, rig.settings("t2"));
+        let says = second.ask("lock").failed(2);
+        let [Say::Held(text)] = &says[..] else { panic!("{says:?}") };
+        assert!(text.starts_with("eve pid=1 start=0 xxx") && text.len() == 3000, "{text}");
+        owner.bye();
+        second.ask("lock").ok();
+        let lock = fs::read_to_string(rig.private("lock")).unwrap();
+        assert!(lock.contains("\nwhat=deploy prod\n"), "{lock}");
+        let mut third = Guardian::start(rig, rig.settings("t3"));
+        let says = third.ask("lock").failed(2);
+        let told = matches!(&says[..], [Say::Held(text)] if text.ends_with(", doing deploy prod"));
+        assert!(told, "{says:?}");
+        third.bye();
+        second.bye();
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_lock_from_before_a_reboot_is_a_dead_ones_even_if_its_pid_lives() {
+    each_shell(|rig| {
+        let owner = Guardian::locked(rig, rig.settings("t1"));
+        let lock = fs::read_to_string(rig.private("lock")).unwrap();
+        let boot = lock.lines().find(|line| line.starts_with("boot=")).unwrap();
+        fs::write(rig.private("lock"), lock.replace(boot, "boot=another")).unwrap();
+        Guardian::locked(rig, rig.settings("t2")).bye();
+        drop(owner);
+    });
+}
+
+#[test]
+fn a_tree_of_another_project_is_refused() {
+    each_shell(|rig| {
+        Guardian::locked(rig, rig.settings("t1")).bye();
+        let mut settings = rig.settings("t2");
+        settings.environment.name = "stage".into();
+        let mut guardian = Guardian::start(rig, settings);
+        let says = guardian.ask("preflight").ok();
+        assert!(format!("{says:?}").contains("belongs to app and environment `shop prod`"), "{says:?}");
+        let says = guardian.ask("lock").failed(1);
+        assert!(format!("{says:?}").contains("belongs to `shop prod`"), "{says:?}");
+        guardian.bye();
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn what_attempts_long_dead_have_left_is_removed() {
+    each_shell(|rig| {
+        Guardian::locked(rig, rig.settings("t1")).bye();
+        let old = rig.private("run/no-owner");
+        fs::create_dir(&old).unwrap();
+        let touched = rig.command(&format!("touch -d '2020-01-01 00:00:00' {}", old.display())).status();
+        assert!(touched.unwrap().success());
+        // One that has just begun may be somebody who is about to ask for the lock.
+        fs::create_dir(rig.private("run/new")).unwrap();
+        Guardian::locked(rig, rig.settings("t2")).bye();
+        assert_eq!(names(&rig.private("run")), ["new"]);
+    });
+}

@@ -1,0 +1,31 @@
+//! The agent under real shells: a local child process in the place of a channel, the real settings, the
+//! real protocol. `rig` is a host in miniature, `guardian` talks to one guardian on it, `parcel` makes
+//! what is uploaded; the other files are the scenarios.
+
+mod deploy;
+mod full_disk;
+mod gone;
+mod guardian;
+mod hooks;
+mod lock;
+mod parcel;
+mod previous;
+mod processes;
+mod retention;
+mod revert;
+mod rig;
+mod scripts;
+mod verify;
+
+use guardian::Guardian;
+use parcel::Parcel;
+use rig::Rig;
+use rig::each_shell;
+use rig::until;
+
+/// Ids of releases, oldest first.
+const R1: &str = "20260101000001";
+const R2: &str = "20260101000002";
+const R3: &str = "20260101000003";
+const R4: &str = "20260101000004";
+const R5: &str = "20260101000005";

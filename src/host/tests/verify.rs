@@ -1,0 +1,164 @@
+//! What arrives is what was packed, to the byte, or it never becomes a release.
+
+use super::parcel::Item;
+use super::parcel::site;
+use super::*;
+
+type Tree = Vec<(&'static [u8], Item)>;
+
+/// Uploads and prepares; returns the exit code of the upload and what preparing wrote, if that failed.
+fn prepare(rig: &Rig, token: &str, parcel: &Parcel) -> (Option<i32>, Option<String>) {
+    let mut guardian = Guardian::locked(rig, rig.settings(token));
+    guardian.begin(&guardian::attempt(rig, R1, parcel));
+    guardian.beside("receive_manifest", &[], &parcel.manifest);
+    let sent = guardian.beside("receive", &[], &parcel.content);
+    let answer = guardian.ask("prepare");
+    let failed = (answer.code != Some(0)).then(|| guardian.written("prepare"));
+    guardian.ask("revert").ok();
+    guardian.bye();
+    (sent.code, failed)
+}
+
+#[test]
+fn a_difference_between_what_was_packed_and_what_arrived_stops_the_deploy() {
+    each_shell(|rig| {
+        let change = |change: fn(&mut Tree)| {
+            let mut tree = site("one");
+            change(&mut tree);
+            tree
+        };
+        let cases = [
+            ("a changed byte", change(|tree| tree[4].1 = Item::file("onE")), "wrong digest"),
+            ("a missing file", change(|tree| drop(tree.remove(4))), "not what was packed"),
+            ("a file too many", change(|tree| tree.push((b"more", Item::file("")))), "not what was packed"),
+            (
+                "another link target",
+                change(|tree| tree[2].1 = Item::Link(b"bin/run".to_vec())),
+                "not what was",
+            ),
+            (
+                "an exec bit too many",
+                change(|tree| tree[4].1 = Item::Program(b"one".to_vec())),
+                "not what was",
+            ),
+            (
+                "an exec bit that is missing",
+                change(|tree| tree[1].1 = Item::file("#!/bin/sh\n")),
+                "not what was",
+            ),
+            ("a directory too many", change(|tree| tree.push((b"more", Item::Dir))), "not what was packed"),
+            ("a file instead of a link", change(|tree| tree[2].1 = Item::file("one")), "not what was packed"),
+        ];
+        for (n, (what, packed, expected)) in cases.into_iter().enumerate() {
+            let parcel = Parcel::torn(&site("one"), &packed);
+            let (sent, failed) = prepare(rig, &format!("t{n}"), &parcel);
+            assert_eq!(sent, Some(0), "{what}");
+            let failed = failed.unwrap_or_else(|| panic!("{what} was not noticed"));
+            assert!(failed.contains(expected), "{what}: {failed}");
+            assert_eq!(rig.releases(), [""; 0], "{what}");
+            rig.assert_tidy();
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_was_cut_off_stops_the_deploy() {
+    each_shell(|rig| {
+        let big: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let whole = Parcel::new(&[(b"a", Item::File(big)), (b"b", Item::file("b"))]);
+        for keep in [0, 10, whole.content.len() / 2, whole.content.len() - 4] {
+            let parcel = Parcel {
+                content: whole.content[..keep].to_vec(),
+                manifest: whole.manifest.clone(),
+                digest: whole.digest.clone(),
+            };
+            let (sent, _) = prepare(rig, &format!("t{keep}"), &parcel);
+            assert_ne!(sent, Some(0), "{keep} bytes");
+            rig.assert_tidy();
+        }
+        let keep = whole.manifest.len() / 2;
+        let parcel = Parcel { manifest: whole.manifest[..keep].to_vec(), ..whole };
+        let (_, failed) = prepare(rig, "manifest", &parcel);
+        assert!(failed.is_some());
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn names_that_a_shell_could_stumble_over_arrive_unchanged() {
+    each_shell(|rig| {
+        let odd: Vec<(&[u8], Item)> = [
+            &b"-rf"[..],
+            b" leading and trailing ",
+            b"a 'single' and \"double\" quote",
+            b"$(touch beans) `touch beans`",
+            b"* ? [a]",
+            b"caf\xc3\xa9",
+            b"caf\xe9 in latin 1",
+            b"semi;colon&and|pipe",
+            b"~",
+            b"#hash",
+        ]
+        .into_iter()
+        .map(|name| (name, Item::File(name.to_vec())))
+        .chain([(&b"-l ink"[..], Item::Link(b"-rf 'x' -> y".to_vec()))])
+        .collect();
+        let parcel = Parcel::new(&odd);
+        Guardian::locked(rig, rig.settings("t1")).deploy(R1, &parcel);
+        for (name, item) in &odd {
+            use std::os::unix::ffi::OsStrExt as _;
+            let path = rig.root().join("current").join(std::ffi::OsStr::from_bytes(name));
+            match item {
+                Item::Link(target) => {
+                    assert_eq!(std::fs::read_link(path).unwrap().as_os_str().as_bytes(), target);
+                }
+                _ => assert_eq!(std::fs::read(path).unwrap(), *name),
+            }
+        }
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn an_upload_that_failed_can_be_made_again() {
+    each_shell(|rig| {
+        let parcel = Parcel::of("one");
+        let mut guardian = Guardian::locked(rig, rig.settings("t1"));
+        guardian.begin(&guardian::attempt(rig, R1, &parcel));
+        assert_ne!(guardian.beside("receive", &[], &parcel.content[..20]).code, Some(0));
+        guardian.upload(&parcel);
+        for action in ["prepare", "ready", "activate", "commit", "finish"] {
+            guardian.act(action);
+        }
+        guardian.bye();
+        assert_eq!(rig.live().as_deref(), Some(R1));
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_link_in_the_artifact_never_leads_the_shared_links_out_of_the_release() {
+    each_shell(|rig| {
+        let outside = rig.state("precious");
+        std::fs::create_dir_all(outside.join("log")).unwrap();
+        let target = outside.to_str().unwrap().as_bytes().to_vec();
+        let parcel = Parcel::new(&[(b"var", Item::Link(target))]);
+        let mut settings = rig.settings("t1");
+        settings.environment.linked_dirs = vec!["var/log".into()];
+        let mut guardian = Guardian::locked(rig, settings);
+        guardian.begin(&guardian::attempt(rig, R1, &parcel));
+        guardian.upload(&parcel);
+        guardian.ask("prepare").failed(1);
+        assert!(guardian.written("prepare").contains("could not link"), "{}", guardian.written("prepare"));
+        assert!(outside.join("log").is_dir());
+        guardian.ask("revert").ok();
+        guardian.bye();
+        // What lies where a shared directory belongs gives way.
+        let parcel = Parcel::new(&[(b"log", Item::Dir), (b"log/.keep", Item::file(""))]);
+        let mut settings = rig.settings("t2");
+        settings.environment.linked_dirs = vec!["log".into()];
+        Guardian::locked(rig, settings).deploy(R2, &parcel);
+        let link = std::fs::read_link(rig.root().join("current/log")).unwrap();
+        assert_eq!(link, rig.root().join("shared/log"));
+    });
+}
