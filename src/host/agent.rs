@@ -9,6 +9,7 @@ const FILES: &[&str] = &[
     include_str!("sh/lib.sh"),
     include_str!("sh/preflight.sh"),
     include_str!("sh/lock.sh"),
+    include_str!("sh/process.sh"),
     include_str!("sh/prepare.sh"),
     include_str!("sh/switch.sh"),
     include_str!("sh/finish.sh"),
@@ -31,10 +32,12 @@ pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {
 
 /// Returns the command that reads the agent from standard input and runs it as a guardian.
 ///
-/// `dd` with blocks of one byte takes no byte more than it is told, which `head -c` of BusyBox does.
+/// It must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
+/// waits until it is whole; a `dd` that cannot wait refuses before it reads, and goes byte by byte.
 pub(super) fn boot() -> Command {
     Command::sh(
-        "IFS= read -r n && AGENT_TEXT=$(dd bs=1 count=\"$n\" 2>/dev/null) && eval \"$AGENT_TEXT\"",
+        "IFS= read -r n && AGENT_TEXT=$(dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null || \
+         dd bs=1 count=\"$n\" 2>/dev/null) && eval \"$AGENT_TEXT\"",
         [],
     )
 }
@@ -46,8 +49,13 @@ pub(super) fn beside(run: &str, part: &str, args: &[&str]) -> Command {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// How many files there are in `sh/`.
+    pub(in crate::host) fn files() -> usize {
+        FILES.len() + 1
+    }
 
     #[test]
     fn the_agent_is_one_program_that_every_shell_at_hand_can_parse() {
@@ -66,10 +74,10 @@ mod tests {
         for file in FILES.iter().chain(supervisor::SCRIPTS).chain([&MAIN]) {
             let mut lines = file.lines();
             while let Some(line) = lines.next() {
-                let Some((_, end)) = line.split_once("<<") else { continue };
-                for body in lines.by_ref().take_while(|body| body.trim() != end.trim()) {
-                    assert!(!body.trim().is_empty() && !body.trim().starts_with('#'), "{line}: {body}");
-                }
+                let Some((_, word)) = line.split_once("<<") else { continue };
+                let body: Vec<_> = lines.by_ref().take_while(|line| *line != word).collect();
+                let stripped = |line: &&str| line.trim().is_empty() || line.trim().starts_with('#');
+                assert!(!body.iter().any(stripped), "{line}: {body:?}");
             }
         }
     }
