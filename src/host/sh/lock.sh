@@ -145,7 +145,8 @@ recover_one() {
         say note "an earlier attempt died here ($(lock_line)); what it left is settled first"
         sh "$1/agent.sh" undo "$1" </dev/null >"$RUN/out/undo" 2>&1
         recover_code=$?
-        first_line "$RUN/out/undo"
+        # The steps wrote before it; the last line sums up.
+        line=$(tail -n 1 "$RUN/out/undo")
     fi
     case $recover_code in
         0) say undone reverted ;;

@@ -152,10 +152,7 @@ fn a_guardian_killed_after_the_switch_is_succeeded_and_its_work_undone_first() {
 
         let mut next = Guardian::start(rig, rig.command_settings("t3"));
         let says = format!("{:?}", next.ask("lock").ok());
-        assert!(
-            says.contains("an earlier attempt died here (ann@desk from desk since"),
-            "{says}"
-        );
+        assert!(says.contains("an earlier attempt died here (ann@desk from desk since"), "{says}");
         assert!(says.contains("Undone(Reverted)"), "{says}");
         // The facts are those after the undoing.
         assert!(says.contains(&format!("{:?}", rig.current().unwrap())), "{says}");
