@@ -157,6 +157,7 @@ recover_one() {
             ;;
         *)
             say warning "the earlier attempt could not be put back: $line"
+            keep_log "$RUN/out/undo"
             say undone "failed $line"
             ;;
     esac

@@ -97,7 +97,6 @@ undo_main() {
         3) ;;
         *)
             history 'revert failed' 'its guardian ended; tried by the next attempt'
-            keep_log "$RUN/out/undo"
             ;;
     esac
     return "$undo_code"

@@ -74,16 +74,42 @@ fn nothing_a_host_writes_steers_the_terminal_or_the_ci_system() {
 #[test]
 fn every_kind_of_event_is_in_the_log() {
     insta::assert_snapshot!(one_of_each("TEXT").log(), @r#"
+    [    0.000] TEXT of TEXT on TEXT: TEXT
+    [    0.100] local | $ TEXT
+    [    0.200] local |   TEXT
+    [    0.300] local | TEXT: done in 5 ms
+    [    0.400] local | $ TEXT
+    [    0.500] local |   TEXT
+    [    0.600] local | packing: 1 file, 2 B
+    [    0.700] local | unchanged since it was last packed: 1 file, 2 B (1 B compressed), TEXT
+    [    0.800] TEXT | connected
+    [    1.000] TEXT | sent 1 of 1 bytes
+    [    1.100] TEXT | preparing
+    [    1.200] TEXT | TEXT: TEXT
+    [    1.300] TEXT |   TEXT
+    [    1.400] TEXT | warning: TEXT
+    [    1.500] TEXT | TEXT: TEXT: done in 5 ms
+    [    1.600] TEXT | current is now TEXT
+    [    1.700] TEXT | proven to run TEXT: TEXT
+    [    1.800] note: TEXT
+    [    1.900] warning: TEXT
+    [    2.000] TEXT | failed: TEXT
     [    2.100] failed: TEXT
     [    2.200] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     [   14.200]
-    [   14.200] error: TEXT: TEXT
+    [   14.200] error: TEXT
     [   14.200]   hint: TEXT
     [   14.200]
     [   14.200] error: TEXT
     [   14.200]   hint: TEXT
     [   14.200]
     [   14.200] deployed TEXT (14.2 s: build 8.1 s, upload 2.0 s, switch 3.1 s)
+    [   14.200]
+    [   14.200]   host  state   live release
+    [   14.200]   TEXT  failed  TEXT
+    [   14.200]
+    [   14.200] full log: this file
+    [   14.200] exit code 6: failed, and some host could not be put back: a person must act
     "#);
 }
 
