@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn every_command_option_and_exit_code_is_in_the_reference() {
+        let page = include_str!("../../docs/commands.md");
+        let cli = Cli::command();
+        let environment = environment::EnvironmentArgs::command();
+        for command in cli.get_subcommands().chain([&cli, &environment]) {
+            let name = command.get_name().replace("rdeploy ", "");
+            assert!(page.contains(&name), "{name} is not explained");
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("--{option}")), "--{option} of {name} is not explained");
+            }
+        }
+        for code in [0, 1, 2, 3, 4, 5, 6, 8, 130] {
+            assert!(page.contains(&format!("\n| {code} | ")), "exit code {code} is not explained");
+        }
+    }
+
+    #[test]
     fn no_environment_may_be_named_like_a_command() {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns the life of an app on this host, whatever keeps it up: check, compile, record, start, verify,
 # commit, stop, restore. What differs between supervisors is in pm2.sh and command.sh, as functions
 # named after the kind; how the app is asked whether it is well is in probe.sh.

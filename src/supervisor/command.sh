@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns apps that the user's own commands start and stop. The commands run in `current`, with the
 # recipe's variables, in a session of their own, so that what they leave running outlives the action.
 #

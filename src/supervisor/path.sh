@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns finding `pm2` and `node` on a host whose non-interactive shell does not: version managers put
 # them on the PATH of interactive shells only.
 

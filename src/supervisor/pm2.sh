@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns apps under PM2. PM2 is asked and told through its command line; what its answers mean is judged
 # by pm2.cjs (node is there, since PM2 needs it).
 #

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Owns asking the app whether it is well, with whatever tool the host has. Never through a proxy:
 # what is asked runs on this host.
 #

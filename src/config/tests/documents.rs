@@ -32,9 +32,15 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 }
 
 #[test]
-fn every_example_of_the_reference_loads() {
-    let blocks = blocks(&text_of("docs/configuration.md"));
-    assert!(blocks.len() >= 10, "the reference has lost its examples");
+fn every_example_of_the_documents_loads() {
+    for (page, at_least) in [("docs/configuration.md", 10), ("docs/guide.md", 4), ("README.md", 1)] {
+        let blocks = blocks(&text_of(page));
+        assert!(blocks.len() >= at_least, "{page} has lost its examples");
+        every_one_loads(page, blocks);
+    }
+}
+
+fn every_one_loads(page: &str, blocks: Vec<(usize, String)>) {
     for (line, block) in blocks {
         // What a fragment leaves out for brevity.
         let mut text = String::new();
@@ -48,7 +54,7 @@ fn every_example_of_the_reference_loads() {
         if !block.contains("[env.") {
             text.push_str("\n[env.stage]\nhosts = [\"deploy@stage.example.com\"]\n");
         }
-        read(&text).unwrap_or_else(|report| panic!("docs/configuration.md, line {line}:\n{report}"));
+        read(&text).unwrap_or_else(|report| panic!("{page}, line {line}:\n{report}"));
     }
 }
 

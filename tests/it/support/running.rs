@@ -30,7 +30,6 @@ pub(crate) struct Running {
     out: Pipe,
     err: Pipe,
     names: Rc<RefCell<Names>>,
-    started: Instant,
 }
 
 /// rdeploy after its end.
@@ -77,7 +76,7 @@ impl Running {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (Pipe::of(child.stdout.take().unwrap()), Pipe::of(child.stderr.take().unwrap()));
-        Self { child, out, err, names, started: Instant::now() }
+        Self { child, out, err, names }
     }
 
     /// Everything it has said so far.
