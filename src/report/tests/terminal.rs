@@ -159,8 +159,7 @@ fn a_narrow_terminal_while_the_artifact_travels() {
     deploy of shop on prod: web1.example.com
     , web2.example.com, db.example.com
     ✓ npm run build: done in 8.1 s
-    ✓ packed 1,204 files, 12.3 MB (4.1 MB co
-    mpressed), a1b2c3d4e5f6
+    ✓ packed 1,204 files, 12.3 MB (4.1 MB …
     ⠸ web1  uploading  ━━━━━━━━╌╌╌╌╌╌╌  53%
     ⠸ web2  uploading  ━━╌╌╌╌╌╌╌╌╌╌╌╌╌  14%
     ⠸ db    uploading  ━━━━━━━━╌╌╌╌╌╌╌  53%
@@ -251,8 +250,7 @@ fn a_terminal_after_warnings() {
     deploy of shop on prod: web1.example.com
     ✓ npm run build: done in 8.1 s
     ✓ packed 1,204 files, 12.3 MB (4.1 MB compressed), a1b2c3d4e5f6
-    ✓ web1.example.com  looks healthy on 20261122174124, but where its processes run
-     from could not be read: they belong to another user
+    ✓ web1.example.com  looks healthy on 20261122174124, but where its processes r…
       web1.example.com | curl: (22) 404
     ! web1.example.com  warning: hook after_deploy exited with 22; the deploy stands
     ! warning: the clock of web1.example.com is 40 s behind
