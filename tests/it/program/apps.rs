@@ -47,8 +47,8 @@ fn told(ended: &Ended) -> String {
 #[test]
 fn an_app_that_crashes_at_once_is_put_back() {
     let (_project, ended) = started_by("echo listening soon; (exit 1) & echo $! >run/pid");
-    insta::assert_snapshot!(told(&ended), @r"
-    error: host1: listening soon
+    insta::assert_snapshot!(told(&ended), @r#"
+    error: host[N]: listening soon
       it wrote:
       | the app did not come up within 2 s: the status command says that the app is not up (status 1):
       | the last lines of the last start, restart or stop:
@@ -63,14 +63,14 @@ fn an_app_that_crashes_at_once_is_put_back() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
 }
 
 #[test]
 fn an_app_that_never_listens_is_put_back() {
     let (_project, ended) = started_by("nohup sleep 1000 >/dev/null 2>&1 & echo $! >run/pid");
-    insta::assert_snapshot!(told(&ended), @r"
-    error: host1: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ did not answer: curl: (7) Failed to connect to 127.0.0.1 port 40801 after [T]: Couldn't connect to server
+    insta::assert_snapshot!(told(&ended), @r#"
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ did not answer: curl: (7) Failed to connect to 127.0.0.1 port [PORT] after [T]: Couldn't connect to server
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
@@ -81,14 +81,14 @@ fn an_app_that_never_listens_is_put_back() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
 }
 
 #[test]
 fn a_start_command_that_fails_is_shown_with_what_it_wrote() {
     let (_project, ended) = started_by("echo cannot open the database >&2; exit 7");
-    insta::assert_snapshot!(told(&ended), @r"
-    error: host1: the start command failed with status 7 in [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop/current. Its last lines follow; run it there by hand to see more.
+    insta::assert_snapshot!(told(&ended), @r#"
+    error: the start command failed with status 7 in [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/current. Its last lines follow; run it there by hand to see more.
       it wrote:
       | cannot open the database
       hint: mend the cause named above and deploy again
@@ -101,7 +101,7 @@ fn a_start_command_that_fails_is_shown_with_what_it_wrote() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn an_app_that_answers_with_an_error_is_put_back() {
     let (project, before) = version_1();
     replace(&project, "127.0.0.1:$PORT", &format!("127.0.0.1:{port}"));
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(told(&ended), @r"
-    error: host1: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[PORT]/ answered 500
+    insta::assert_snapshot!(told(&ended), @r#"
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[PORT]/ answered 500
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
@@ -130,7 +130,7 @@ fn an_app_that_answers_with_an_error_is_put_back() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     before.stands();
 }
 
@@ -141,19 +141,19 @@ fn a_first_deploy_that_fails_leaves_nothing_running_and_nothing_live() {
     fs::remove_file(project.file("public/index.html")).unwrap();
     project.write("public/other.html", "");
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(told(&ended), @r"
-    error: host1: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ answered 404
+    insta::assert_snapshot!(told(&ended), @r#"
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ answered 404
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
 
       host   state     live release
-      host1  put back  not known
-      host2  put back  not known
+      host1  put back  none
+      host2  put back  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     for host in [project.host(1), project.host(2)] {
         assert_eq!(host.live(), None);
         assert_eq!(host.answer(), "nothing (ConnectionRefused)");

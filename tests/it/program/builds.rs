@@ -72,7 +72,7 @@ fn an_artifact_is_deployed_later_under_the_same_digest() {
 fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
     let project = Project::files(1, "");
     project.write("notes.txt", "not an artifact");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "notes.txt"]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "notes.txt"]).run(), @r#"
     exit code: 2
     --- stdout
     deploy of shop on dev: host1
@@ -82,26 +82,26 @@ fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
     error: notes.txt is not a usable artifact: it is not compressed by gzip; a .tar.gz is needed
       hint: make the artifact anew with `rdeploy build -o FILE`
 
-    the build failed ([T])
+    the deploy to dev did not start ([T])
 
       host   state      live release
-      host1  unchanged  not known
+      host1  unchanged  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    exit code 2: usage, configuration or local build; no host was touched
-    ");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "missing.tar.gz"]).run().error(), @r"
+    exit code 2: the command line, the configuration or the local build is wrong; no host was touched
+    "#);
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--artifact", "missing.tar.gz"]).run().error(), @r#"
     error: cannot read the artifact missing.tar.gz: No such file or directory (os error 2)
       hint: make the artifact anew with `rdeploy build -o FILE`
 
-    the build failed ([T])
+    the deploy to dev did not start ([T])
 
       host   state      live release
-      host1  unchanged  not known
+      host1  unchanged  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    exit code 2: usage, configuration or local build; no host was touched
-    ");
+    exit code 2: the command line, the configuration or the local build is wrong; no host was touched
+    "#);
     assert_eq!(project.host(1).live(), None);
 }
 
@@ -114,7 +114,7 @@ fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
         "[build]\nrun = [\"echo compiling; echo 'main.c:1: no such thing' >&2; exit 3\"]\n",
     ));
     let ended = project.rdeploy(&["dev"]).run();
-    insta::assert_snapshot!(ended, @r"
+    insta::assert_snapshot!(ended, @r#"
     exit code: 2
     --- stdout
     deploy of shop on dev: host1, host2
@@ -135,11 +135,11 @@ fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
       host2  unchanged  [RELEASE-----1]
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    exit code 2: usage, configuration or local build; no host was touched
-    ");
+    exit code 2: the command line, the configuration or the local build is wrong; no host was touched
+    "#);
     before.stands();
     let ended = project.rdeploy(&["build"]).run();
-    insta::assert_snapshot!(ended, @r"
+    insta::assert_snapshot!(ended, @r#"
     exit code: 2
     --- stdout
     --- stderr
@@ -148,12 +148,12 @@ fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
 
     error: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
       it wrote:
-      | compiling
       | main.c:1: no such thing
+      | compiling
       hint: mend the command and try again; nothing was changed on any host
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    ");
+    "#);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_hook_before_the_build_that_fails_keeps_the_build_from_running() {
         "[build]\nrun = [\"touch built\"]\n[hooks]\nbefore_build = [\"echo the tree is dirty; exit 1\"]\n";
     let project = Project::files(1, hooks);
     let ended = project.rdeploy(&["dev"]).run().ends_with(2);
-    insta::assert_snapshot!(ended.error(), @r"
+    insta::assert_snapshot!(ended.error(), @r#"
     error: `echo the tree is dirty; exit 1` failed with exit code 1; its last lines: the tree is dirty
       it wrote:
       | the tree is dirty
@@ -171,11 +171,11 @@ fn a_hook_before_the_build_that_fails_keeps_the_build_from_running() {
     the build failed ([T])
 
       host   state      live release
-      host1  unchanged  not known
+      host1  unchanged  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    exit code 2: usage, configuration or local build; no host was touched
-    ");
+    exit code 2: the command line, the configuration or the local build is wrong; no host was touched
+    "#);
     assert!(!project.file("built").exists());
     assert_eq!(project.host(1).live(), None);
 }

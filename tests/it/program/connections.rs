@@ -30,20 +30,20 @@ fn refused(project: &Project) -> Ended {
 fn a_host_that_is_down_is_named() {
     let (project, mut listed, before) = version_1();
     listed.stop(2);
-    insta::assert_snapshot!(refused(&project).error(), @r"
-    error: 127.0.0.1:HOST2: cannot connect to 127.0.0.1:HOST2 (tried 127.0.0.1:HOST2)
+    insta::assert_snapshot!(refused(&project).error(), @r#"
+    error: cannot connect to 127.0.0.1:HOST2 (tried 127.0.0.1:HOST2): Connection refused (os error 111)
       hint: the machine answers, but nothing listens there: check the port, and that sshd runs
 
     the deploy to prod did not start ([T])
 
-      host             state      live release
-      127.0.0.1:HOST1  unchanged  not known
-      127.0.0.1:HOST2  unchanged  not known
-      127.0.0.1:HOST3  unchanged  not known
+      host             state                   live release
+      127.0.0.1:HOST1  unchanged               [RELEASE-----1]
+      127.0.0.1:HOST2  not reached, unchanged  not known
+      127.0.0.1:HOST3  unchanged               [RELEASE-----1]
 
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -51,20 +51,20 @@ fn a_host_that_is_down_is_named() {
 fn a_host_that_nobody_has_vouched_for_is_refused() {
     let (project, listed, before) = version_1();
     fs::write(listed.known_hosts(), listed.key_line(1) + &listed.key_line(3)).unwrap();
-    insta::assert_snapshot!(refused(&project).error(), @r"
-    error: 127.0.0.1:HOST2: the ssh-ed25519 key of 127.0.0.1:HOST2 is not known: SHA256:[KEY]
-      hint: connect once with `ssh -p 36117 deploy@127.0.0.1`, compare the fingerprint and accept the key, or add the key to [ROOT]/hosts/known_hosts
+    insta::assert_snapshot!(refused(&project).error(), @r#"
+    error: the ssh-ed25519 key of 127.0.0.1:HOST2 is not known: SHA256:[KEY]
+      hint: connect once with `ssh -p [PORT] deploy@127.0.0.1`, compare the fingerprint and accept the key, or add the key to [ROOT]/hosts/known_hosts
 
     the deploy to prod did not start ([T])
 
-      host             state      live release
-      127.0.0.1:HOST1  unchanged  not known
-      127.0.0.1:HOST2  unchanged  not known
-      127.0.0.1:HOST3  unchanged  not known
+      host             state                   live release
+      127.0.0.1:HOST1  unchanged               [RELEASE-----1]
+      127.0.0.1:HOST2  not reached, unchanged  not known
+      127.0.0.1:HOST3  unchanged               [RELEASE-----1]
 
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -73,20 +73,20 @@ fn a_host_with_another_key_is_refused() {
     let (project, listed, before) = version_1();
     let known = listed.key_line(1) + &listed.wrong_key_line(2) + &listed.key_line(3);
     fs::write(listed.known_hosts(), known).unwrap();
-    insta::assert_snapshot!(refused(&project).error(), @r"
-    error: 127.0.0.1:HOST2: the ssh-ed25519 key of 127.0.0.1:HOST2 has changed to SHA256:[KEY]; known: ssh-ed25519 SHA256:[KEY] ([ROOT]/hosts/known_hosts:2)
+    insta::assert_snapshot!(refused(&project).error(), @r#"
+    error: the ssh-ed25519 key of 127.0.0.1:HOST2 has changed to SHA256:[KEY]; known: ssh-ed25519 SHA256:[KEY] ([ROOT]/hosts/known_hosts:2)
       hint: either the host was reinstalled or somebody is in between: compare the new fingerprint with the host's own; only if they agree, remove [ROOT]/hosts/known_hosts:2 and connect again
 
     the deploy to prod did not start ([T])
 
-      host             state      live release
-      127.0.0.1:HOST1  unchanged  not known
-      127.0.0.1:HOST2  unchanged  not known
-      127.0.0.1:HOST3  unchanged  not known
+      host             state                   live release
+      127.0.0.1:HOST1  unchanged               [RELEASE-----1]
+      127.0.0.1:HOST2  not reached, unchanged  not known
+      127.0.0.1:HOST3  unchanged               [RELEASE-----1]
 
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -95,26 +95,26 @@ fn a_refused_login_is_told_once_for_all_hosts() {
     let (project, listed, before) = version_1();
     fs::remove_file(listed.identity()).unwrap();
     KeyPair::generate().unwrap().store(&listed.identity()).unwrap();
-    insta::assert_snapshot!(refused(&project).error(), @r"
-    error: 127.0.0.1:HOST1: deploy@127.0.0.1:HOST1 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
+    insta::assert_snapshot!(refused(&project).error(), @r#"
+    error: deploy@127.0.0.1:HOST1 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
       hint: add one of these keys to ~/.ssh/authorized_keys of deploy on 127.0.0.1:HOST1, or name the right one in `ssh.identity`
 
-    error: 127.0.0.1:HOST2: deploy@127.0.0.1:HOST2 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
+    error: deploy@127.0.0.1:HOST2 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
       hint: add one of these keys to ~/.ssh/authorized_keys of deploy on 127.0.0.1:HOST2, or name the right one in `ssh.identity`
 
-    error: 127.0.0.1:HOST3: deploy@127.0.0.1:HOST3 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
+    error: deploy@127.0.0.1:HOST3 refused the login; offered: [ROOT]/hosts/login_key (ssh-ed25519 SHA256:[KEY])
       hint: add one of these keys to ~/.ssh/authorized_keys of deploy on 127.0.0.1:HOST3, or name the right one in `ssh.identity`
 
     the deploy to prod did not start ([T])
 
-      host             state      live release
-      127.0.0.1:HOST1  unchanged  not known
-      127.0.0.1:HOST2  unchanged  not known
-      127.0.0.1:HOST3  unchanged  not known
+      host             state                   live release
+      127.0.0.1:HOST1  not reached, unchanged  not known
+      127.0.0.1:HOST2  not reached, unchanged  not known
+      127.0.0.1:HOST3  not reached, unchanged  not known
 
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -135,5 +135,21 @@ fn a_connection_that_is_cut_after_the_switch_is_put_back_by_the_host_itself() {
         before.is_live() && !before.is_locked()
     });
     before.stands();
-    insta::assert_snapshot!(ended.ends_with(8).error(), @"");
+    insta::assert_snapshot!(ended.ends_with(8).error(), @r#"
+    error: 127.0.0.1:HOST2: the connection was lost while it was running a hook
+      hint: look at the host and at the network to it
+
+    error: 127.0.0.1:HOST2: the connection was lost while it was putting the host back; unless it had committed, its guardian puts it back by itself, 2 s after it last heard from here at the latest
+      hint: run the same command again once the host can be reached: it says what stands there, and first undoes what was left undone
+
+    the deploy to prod ended without the word of every host ([T]: build [T], prepare [T])
+
+      host             state          live release
+      127.0.0.1:HOST1  put back       [RELEASE-----1]
+      127.0.0.1:HOST2  not confirmed  not known
+      127.0.0.1:HOST3  put back       [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
+    exit code 8: not confirmed on some host: it puts itself back, or the next command says how it stands
+    "#);
 }

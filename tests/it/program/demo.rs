@@ -63,8 +63,8 @@ fn the_demo_tells_its_story_and_leaves_nothing() {
     Next: copy deploy.toml.example to your own project as deploy.toml, and run `rdeploy dev` there.
     ");
     // Which host fails first depends on the machine.
-    insta::assert_snapshot!(ended.error().replace("error: host2", "error: host1"), @r"
-    error: host1: the health check did not pass within 2 s. The last answer: http://127.0.0.1:[PORT]/ answered 404
+    insta::assert_snapshot!(ended.error().replace("error: host2", "error: host1"), @r#"
+    error: host[N]: the health check did not pass within 2 s. The last answer: http://127.0.0.1:[PORT]/ answered 404
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
@@ -75,7 +75,7 @@ fn the_demo_tells_its_story_and_leaves_nothing() {
 
     full log: [ROOT]/tmp/rdeploy-demo-[RANDOM]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     assert_eq!(project.leftovers(), []);
     assert_eq!(names_in(&project.beside("tmp")), [""; 0], "its directory is removed");
 }

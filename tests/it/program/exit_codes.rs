@@ -23,17 +23,18 @@ fn a_host_that_cannot_be_put_back_needs_a_person() {
         "[hooks]\nafter_switch = [\"[ $RDEPLOY_HOST != host2 ] || { touch run/broken; exit 1; }\"]\n\n[env.dev]",
     ));
     let ended = project.rdeploy(&["dev"]).run();
-    insta::assert_snapshot!(ended.ends_with(6).error(), @r"
-    error: host2: `[ $RDEPLOY_HOST != host2 ] || { touch run/broken; exit 1; }` exited with code 1
+    insta::assert_snapshot!(ended.ends_with(6).error(), @r#"
+    error: `[ $RDEPLOY_HOST != host2 ] || { touch run/broken; exit 1; }` exited with code 1
       hint: run the command by hand in the release on that host to look into it
 
-    error: host2: the start command failed with status 1 in [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current. Its last lines follow; run it there by hand to see more.
+    error: current is back at [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/releases/[RELEASE-----1], but the app could not be proven to run as before
       it wrote:
+      | the start command failed with status 1 in [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/current. Its last lines follow; run it there by hand to see more.
       | disk is broken
-      | current is back at [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/releases/[RELEASE-----1], but the app could not be proven to run as before
+      | current is back at [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/releases/[RELEASE-----1], but the app could not be proven to run as before
       hint: this host needs a person: see .rdeploy/revert-failed.log under deploy_to on it
 
-    the deploy to dev failed and could not be put back ([T]: build [T], prepare [T])
+    the deploy to dev failed and could not be put back everywhere ([T]: build [T], prepare [T])
 
       host   state     live release
       host1  put back  [RELEASE-----1]
@@ -41,7 +42,7 @@ fn a_host_that_cannot_be_put_back_needs_a_person() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 6: failed, and some host could not be put back: a person must act
-    ");
+    "#);
     assert!(before.is_live(), "the links are back");
     assert_eq!(project.host(1).answer(), "200 version 1");
     assert!(!before.is_locked());
@@ -56,7 +57,7 @@ fn a_host_that_cannot_be_put_back_needs_a_person() {
 #[test]
 fn a_system_without_sockets_to_give_is_an_unexpected_failure() {
     let output = Command::new("sh")
-        .args(["-c", "ulimit -n 3; exec \"$0\" --version", RDEPLOY])
+        .args(["-c", "ulimit -n 4; exec \"$0\" --version", RDEPLOY])
         .env_clear()
         .output()
         .unwrap();

@@ -12,7 +12,7 @@ fn help_inside_a_project_lists_its_environments() {
         "{}[env.prod]\nhosts = [\"deploy@web1.example.com\", \"deploy@web2.example.com:2222\"]\n",
         files(2, "")
     ));
-    insta::assert_snapshot!(project.rdeploy(&["--help"]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["--help"]).run(), @r#"
     exit code: 0
     --- stdout
     Deploys an application to its servers over SSH, as one transaction
@@ -33,7 +33,7 @@ fn help_inside_a_project_lists_its_environments() {
     Options:
           --config <FILE>
               Configuration file (default: deploy.toml, searched upwards from here)
-
+              
               [env: RDEPLOY_CONFIG=]
 
       -v, --verbose...
@@ -56,16 +56,16 @@ fn help_inside_a_project_lists_its_environments() {
     Exit codes:
         0  done; every host runs what was asked
         1  unexpected: this is a bug in rdeploy
-        2  usage, configuration or local build; no host was touched
+        2  the command line, the configuration or the local build is wrong; no host was touched
         3  preflight, connection or login failed; no host was changed
         4  locked by somebody else; no host was changed
         5  failed; every host runs what it ran before
         6  failed, and some host could not be put back: a person must act
         7  done on fewer hosts than asked, as the configuration allows
-        8  the outcome is not confirmed on some host
+        8  not confirmed on some host: it puts itself back, or the next command says how it stands
       130  interrupted; every host runs what it ran before
     --- stderr
-    ");
+    "#);
     insta::assert_snapshot!(project.rdeploy(&["-h"]).run(), @r"
     exit code: 0
     --- stdout
@@ -128,7 +128,7 @@ fn alone_it_shows_help_and_fails() {
 #[test]
 fn an_environment_has_help_of_its_own() {
     let project = Project::files(1, "");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @r#"
     exit code: 0
     --- stdout
     Deploy to an environment of deploy.toml
@@ -142,13 +142,13 @@ fn an_environment_has_help_of_its_own() {
               Possible values:
               - deploy: Build and deploy
               - stop:   End the app of an embedded environment and its hosts
-
+              
               [default: deploy]
 
     Options:
           --config <FILE>
               Configuration file (default: deploy.toml, searched upwards from here)
-
+              
               [env: RDEPLOY_CONFIG=]
 
       -v, --verbose...
@@ -163,33 +163,33 @@ fn an_environment_has_help_of_its_own() {
       -h, --help
               Print help (see a summary with '-h')
     --- stderr
-    ");
+    "#);
 }
 
 #[test]
 fn an_unknown_environment_is_answered_with_the_one_that_was_meant() {
     let project = Project::with(&format!("{}[env.prod]\nhosts = [\"web1\"]\n", files(1, "")));
-    insta::assert_snapshot!(project.rdeploy(&["prdo"]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["prdo"]).run(), @r#"
     exit code: 2
     --- stdout
     --- stderr
-    error: there is no environment `prdo`: did you mean `prod`? (deploy.toml has dev, prod)
+    error: there is no environment `prdo`
       hint: did you mean `prod`? (deploy.toml has dev, prod)
-    ");
-    insta::assert_snapshot!(project.rdeploy(&["zzzzzz"]).run(), @r"
+    "#);
+    insta::assert_snapshot!(project.rdeploy(&["zzzzzz"]).run(), @r#"
     exit code: 2
     --- stdout
     --- stderr
-    error: there is no environment `zzzzzz`: deploy.toml has dev, prod
+    error: there is no environment `zzzzzz`
       hint: deploy.toml has dev, prod
-    ");
-    insta::assert_snapshot!(project.rdeploy(&["build", "--env", "prdo"]).run(), @r"
+    "#);
+    insta::assert_snapshot!(project.rdeploy(&["build", "--env", "prdo"]).run(), @r#"
     exit code: 2
     --- stdout
     --- stderr
-    error: there is no environment `prdo`: did you mean `prod`? (deploy.toml has dev, prod)
+    error: there is no environment `prdo`
       hint: did you mean `prod`? (deploy.toml has dev, prod)
-    ");
+    "#);
 }
 
 #[test]
@@ -313,10 +313,10 @@ fn stopping_is_for_embedded_environments() {
     let project = Project::new();
     let listed = Listed::start(&project, 1);
     project.configure(&listed.files(""));
-    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @r#"
     exit code: 2
     --- stdout
     --- stderr
-    error: `stop` is for embedded environments; prod has real hosts
-    ");
+    error: `stop` ends hosts inside rdeploy, and prod has real ones; nothing was done
+    "#);
 }

@@ -32,8 +32,8 @@ fn a_hook_that_fails_on_one_of_three_hosts_stops_all() {
     let (project, error) = fails_with(
         "after_unpack = [\"[ $RDEPLOY_HOST != host2 ] || { echo no space left; exit 28; }\"]\non_failure = [\"echo $RDEPLOY_HOST told >>LOG\"]",
     );
-    insta::assert_snapshot!(error, @r"
-    error: host2: `[ $RDEPLOY_HOST != host2 ] || { echo no space left; exit 28; }` exited with code 28
+    insta::assert_snapshot!(error, @r#"
+    error: `[ $RDEPLOY_HOST != host2 ] || { echo no space left; exit 28; }` exited with code 28
       it wrote:
       | no space left
       hint: run the command by hand in the release on that host to look into it
@@ -47,7 +47,7 @@ fn a_hook_that_fails_on_one_of_three_hosts_stops_all() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     assert_eq!(sorted(&project.beside("log")), ["host1 told", "host2 told", "host3 told"]);
 }
 
@@ -56,8 +56,8 @@ fn a_hook_that_hangs_is_ended_with_everything_it_started() {
     let (_project, error) = fails_with(
         "after_unpack = [{ run = \"[ $RDEPLOY_HOST != host3 ] || { echo waiting for input; sleep 1000 & sleep 1000; }\", timeout = \"2s\" }]",
     );
-    insta::assert_snapshot!(error, @r"
-    error: host3: `[ $RDEPLOY_HOST != host3 ] || { echo waiting for input; sleep 1000 & sleep 1000; }` was ended because it took longer than 2 s
+    insta::assert_snapshot!(error, @r#"
+    error: `[ $RDEPLOY_HOST != host3 ] || { echo waiting for input; sleep 1000 & sleep 1000; }` was ended because it took longer than 2 s
       it wrote:
       | waiting for input
       hint: run the command by hand in the release on that host to look into it
@@ -71,7 +71,7 @@ fn a_hook_that_hangs_is_ended_with_everything_it_started() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn a_migration_that_fails_is_not_tried_on_another_host_and_nothing_is_switched()
     let (project, error) = fails_with(
         "before_switch = [{ run = \"echo $RDEPLOY_HOST $(readlink ../../current) >>LOG; echo relation missing >&2; exit 1\", once = true }]",
     );
-    insta::assert_snapshot!(error, @r"
-    error: host1: `echo $RDEPLOY_HOST $(readlink ../../current) >>[ROOT]/log; echo relation missing >&2; exit 1` exited with code 1
+    insta::assert_snapshot!(error, @r#"
+    error: host[N]: `echo $RDEPLOY_HOST $(readlink ../../current) >>[ROOT]/log; echo relation missing >&2; exit 1` exited with code 1
       it wrote:
       | relation missing
       hint: run the command by hand in the release on that host to look into it
@@ -94,7 +94,7 @@ fn a_migration_that_fails_is_not_tried_on_another_host_and_nothing_is_switched()
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     let log = fs::read_to_string(project.beside("log")).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("host1 "), "{log}");
@@ -113,8 +113,8 @@ fn what_completed_before_a_failure_after_the_switch_is_undone() {
         note("un-migrate"),
         note("drain"),
     ));
-    insta::assert_snapshot!(error, @r"
-    error: host2: `[ $RDEPLOY_HOST != host2 ] || { echo the proxy says no; exit 1; }` exited with code 1
+    insta::assert_snapshot!(error, @r#"
+    error: `[ $RDEPLOY_HOST != host2 ] || { echo the proxy says no; exit 1; }` exited with code 1
       it wrote:
       | the proxy says no
       hint: run the command by hand in the release on that host to look into it
@@ -128,7 +128,7 @@ fn what_completed_before_a_failure_after_the_switch_is_undone() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     let all = |what: &str| [1, 2, 3].map(|n| format!("host{n} {what}"));
     let mut expected: Vec<String> = [all("unpack"), all("un-unpack"), all("drain")].concat();
     expected.extend(["host1 migrate", "host1 un-migrate"].map(str::to_owned));
@@ -152,24 +152,25 @@ fn an_undo_that_fails_needs_a_person() {
         "[hooks]\nbefore_switch = [{ run = \"echo migrating\", undo = \"echo cannot migrate down; exit 1\" }]\nafter_switch = [\"exit 1\"]\n",
     ));
     let ended = project.rdeploy(&["dev"]).run().ends_with(6);
-    insta::assert_snapshot!(ended.error(), @r"
-    error: host1: `exit 1` exited with code 1
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: host[N]: `exit 1` exited with code 1
       hint: run the command by hand in the release on that host to look into it
 
-    error: host1: cannot migrate down
+    error: host[N]: the undo of a hook failed
       it wrote:
-      | the undo of this hook failed: echo migrating
-      | a hook's undo failed
+      | cannot migrate down
+      | this undo of a hook failed: echo cannot migrate down; exit 1
+      | the undo of a hook failed
       hint: this host needs a person: see .rdeploy/revert-failed.log under deploy_to on it
 
-    the deploy to dev failed and could not be put back ([T]: build [T], prepare [T])
+    the deploy to dev failed and could not be put back everywhere ([T]: build [T], prepare [T])
 
       host   state   live release
       host1  failed  not known
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 6: failed, and some host could not be put back: a person must act
-    ");
+    "#);
     assert!(before.is_live() && !before.is_locked());
 }
 

@@ -29,10 +29,10 @@ fn a_directory_goes_to_several_hosts_and_back() {
     let (project, listed) = reachable(2);
     let targets = [1, 2].map(|n| format!("deploy@{}:/srv/shop", listed.name(n)));
     let [one, two] = [targets[0].as_str(), targets[1].as_str()];
-    insta::assert_snapshot!(project.rdeploy(&["to", one, two]).run(), @r"
+    insta::assert_snapshot!(project.rdeploy(&["to", one, two]).run(), @r#"
     exit code: 0
     --- stdout
-    deploy of shop on to: 127.0.0.1:HOST1, 127.0.0.1:HOST2
+    deploy of shop on /srv/shop: 127.0.0.1:HOST1, 127.0.0.1:HOST2
     local           | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
     127.0.0.1:HOST1 | uploaded [SIZE]
     127.0.0.1:HOST1 | preparing
@@ -48,9 +48,9 @@ fn a_directory_goes_to_several_hosts_and_back() {
     127.0.0.1:HOST2 | verifying
     127.0.0.1:HOST2 | proven to run [RELEASE-----1]: current leads to the release, and nothing is supervised
     127.0.0.1:HOST2 | done
-    deployed [RELEASE-----1] to to on 2 hosts in [T] (build [T], prepare [T], switch [T])
+    deployed [RELEASE-----1] to /srv/shop on 2 hosts in [T] (build [T], prepare [T], switch [T])
     --- stderr
-    ");
+    "#);
     assert_eq!(listed.trees().iter().map(page).collect::<Vec<_>>(), ["version 1\n"; 2]);
     assert_eq!(listed.tree(1).live(), listed.tree(2).live());
 
@@ -65,7 +65,7 @@ fn a_directory_goes_to_several_hosts_and_back() {
     assert!(release.join("log").is_dir());
 
     let back = project.rdeploy(&["to", one, two, "--rollback"]).run().ends_with(0);
-    assert!(back.out.contains("rolled to back to") || back.out.contains("rolled back to"), "{back}");
+    assert!(back.out.contains("rolled /srv/shop back to"), "{back}");
     assert_eq!(listed.trees().iter().map(page).collect::<Vec<_>>(), ["version 1\n"; 2]);
     listed.trees().iter().for_each(Tree::is_clean);
 }

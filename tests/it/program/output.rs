@@ -30,8 +30,8 @@ fn a_hook_that_fails_is_shown_whole_with_its_host_and_command() {
     let error = ended.error();
     let (head, rest) = error.split_once("  | 3\n").unwrap();
     let (_, tail) = rest.split_once("  | 298\n").unwrap();
-    insta::assert_snapshot!(format!("{head}…\n{tail}"), @r"
-    error: host2: `seq 1 300 printf '\033[31mred\033[0m\n' >&2 [ $RDEPLOY_HOST != host2 ] || exit 9` exited with code 9
+    insta::assert_snapshot!(format!("{head}…\n{tail}"), @r#"
+    error: `seq 1 300 printf '\033[31mred\033[0m\n' >&2 [ $RDEPLOY_HOST != host2 ] || exit 9` exited with code 9
       it wrote:
       | 1
       | 2
@@ -44,13 +44,13 @@ fn a_hook_that_fails_is_shown_whole_with_its_host_and_command() {
     the deploy to dev failed and was put back ([T]: build [T])
 
       host   state     live release
-      host1  put back  not known
-      host2  put back  not known
-      host3  put back  not known
+      host1  put back  none
+      host2  put back  none
+      host3  put back  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     let lines: Vec<&str> = ended.err.lines().collect();
     let numbers = (1..=300).map(|n| format!("  | {n}"));
     assert!(numbers.clone().all(|number| lines.contains(&number.as_str())), "{error}");

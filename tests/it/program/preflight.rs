@@ -19,21 +19,21 @@ fn every_problem_of_every_host_is_told_at_once() {
     fs::create_dir(second.join("shared/config")).unwrap();
     fs::write(second.join("shared/config/key"), "").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
-    error: host1: the linked file config/key is missing: put it at [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop/shared/config/key
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: the linked file config/key is missing: put it at [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop/shared/config/key
 
-    error: host2: the linked file .env is missing: put it at [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/shared/.env
+    error: the linked file .env is missing: put it at [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/shared/.env
 
     the deploy to dev did not start ([T])
 
       host   state      live release
-      host1  unchanged  not known
-      host2  unchanged  not known
+      host1  unchanged  [RELEASE-----1]
+      host2  unchanged  [RELEASE-----1]
 
     next: correct what is named above and run the same command again; nothing needs cleaning up
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -44,19 +44,19 @@ fn a_real_directory_at_current_is_refused_and_never_deleted() {
     fs::create_dir_all(other.join("current")).unwrap();
     fs::write(other.join("current/precious"), "").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
-    error: host2: [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current' '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current.before-rdeploy'), rdeploy never deletes it
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current' '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current.before-rdeploy'), rdeploy never deletes it
 
     the deploy to dev did not start ([T])
 
       host   state      live release
-      host1  unchanged  not known
-      host2  unchanged  not known
+      host1  unchanged  none
+      host2  unchanged  none
 
     next: correct what is named above and run the same command again; nothing needs cleaning up
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     assert!(other.join("current/precious").exists());
     assert_eq!(project.host(1).live(), None);
     assert!(!project.host(1).root.exists(), "the other host was not touched either");
@@ -69,18 +69,18 @@ fn a_file_in_the_way_of_deploy_to_is_named() {
     fs::create_dir_all(root.parent().unwrap().parent().unwrap()).unwrap();
     fs::write(root.parent().unwrap(), "a file").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
-    error: host1: mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory
       hint: mend the cause named above and deploy again
 
     the deploy to dev did not start ([T]: build [T])
 
       host   state      live release
-      host1  unchanged  not known
+      host1  unchanged  none
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
 }
 
 #[test]
@@ -111,18 +111,18 @@ fn a_tree_of_another_environment_is_refused() {
     project.deploys();
     let before = Before::on_embedded(&project, 1);
     let ended = project.rdeploy(&["other"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
-    error: host1: [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop belongs to app and environment `shop dev`, not to `shop other`; give each its own deploy_to
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop belongs to app and environment `shop dev`, not to `shop other`; give each its own deploy_to
 
     the deploy to other did not start ([T])
 
       host   state      live release
-      host1  unchanged  not known
+      host1  unchanged  [RELEASE-----1]
 
     next: correct what is named above and run the same command again; nothing needs cleaning up
     full log: [ROOT]/state/logs/[TIME]-other-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -140,19 +140,19 @@ fn one_tree_named_by_two_addresses_is_refused() {
         listed.ssh()
     ));
     let ended = project.rdeploy(&["prod"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error().replace(&port, "HOST1"), @r"
+    insta::assert_snapshot!(ended.error().replace(&port, "HOST1"), @r#"
     error: localhost:HOST1: this is the same directory on the same machine as 127.0.0.1:HOST1; name it once
 
     the deploy to prod did not start ([T])
 
       host             state      live release
-      127.0.0.1:HOST1  unchanged  not known
-      localhost:HOST1  unchanged  not known
+      127.0.0.1:HOST1  unchanged  none
+      localhost:HOST1  unchanged  none
 
     next: correct what is named above and run the same command again; nothing needs cleaning up
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     assert!(!listed.tree(1).root.exists());
 }
 
@@ -161,9 +161,9 @@ fn a_rollback_without_an_earlier_release_is_refused() {
     let project = Project::files(2, "");
     let before = Before::version_1(&project, 2);
     let ended = project.rdeploy(&["dev", "--rollback"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
+    insta::assert_snapshot!(ended.error(), @r#"
     error: there is no earlier good release to roll back to on host1, host2
-      hint: name the release: rdeploy dev --rollback=ID
+      hint: no other release that ran well is on every host; deploy one instead
 
     the rollback of dev did not start ([T])
 
@@ -173,11 +173,11 @@ fn a_rollback_without_an_earlier_release_is_refused() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     let ended = project.rdeploy(&["dev", "--rollback=20200101000000"]).run().ends_with(3);
-    insta::assert_snapshot!(ended.error(), @r"
+    insta::assert_snapshot!(ended.error(), @r#"
     error: release [RELEASE-----2] cannot be rolled back to on host1: it is not there; host2: it is not there
-      hint: name the release: rdeploy dev --rollback=ID
+      hint: no other release that ran well is on every host; deploy one instead
 
     the rollback of dev did not start ([T])
 
@@ -187,7 +187,7 @@ fn a_rollback_without_an_earlier_release_is_refused() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 3: preflight, connection or login failed; no host was changed
-    ");
+    "#);
     before.stands();
 }
 
@@ -197,13 +197,12 @@ fn a_rollback_to_what_is_live_changes_nothing_and_is_no_failure() {
     let before = Before::version_1(&project, 2);
     let live = project.host(1).live().unwrap();
     let ended = project.rdeploy(&["dev", &format!("--rollback={live}")]).run();
-    insta::assert_snapshot!(ended, @r"
+    insta::assert_snapshot!(ended, @r#"
     exit code: 0
     --- stdout
     rollback of shop on dev: host1, host2
-    note: release [RELEASE-----1] is live already on every host; nothing to do
-    dev was left as it is on 2 hosts in [T]
+    nothing to do: dev runs [RELEASE-----1] already on 2 hosts in [T]
     --- stderr
-    ");
+    "#);
     before.stands();
 }

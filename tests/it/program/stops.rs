@@ -77,17 +77,17 @@ fn a_stop_during_a_hook_ends_the_hook() {
     running.until("the hook on each host", || gate.reached() == 2);
     running.interrupt();
     let ended = running.wait().ends_with(130);
-    insta::assert_snapshot!(ended, @r"
+    insta::assert_snapshot!(ended, @r#"
     exit code: 130
     --- stdout
     deploy of shop on dev: host1, host2
     local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
     host1 | uploaded [SIZE]
     host1 | preparing
-    host1 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done
+    host1 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:…
     host2 | uploaded [SIZE]
     host2 | preparing
-    host2 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:-local}; until [ -e [ROOT]/gate/open ]; do sleep 0.05; done
+    host2 | after_unpack: echo here >[ROOT]/gate/at-${RDEPLOY_HOST:…
     stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     host1 | putting back
     host1 | put back: runs what it ran before
@@ -104,7 +104,7 @@ fn a_stop_during_a_hook_ends_the_hook() {
     next: run the same command again when you are ready
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 130: interrupted; every host runs what it ran before
-    ");
+    "#);
     before.stands();
     assert_eq!(project.leftovers(), []);
 }
@@ -138,17 +138,19 @@ fn a_second_stop_leaves_at_once_and_the_hosts_put_themselves_back() {
     running.until("every host to be put back", || undo.reached() == 2);
     running.interrupt();
     let ended = running.wait().ends_with(8);
-    insta::assert_snapshot!(ended.error(), @r"
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: host1, host2: it was left before it had answered; unless it had committed, its guardian puts it back by itself, 2 s after it last heard from here at the latest
+      hint: run the same command again once the host can be reached: it says what stands there, and first undoes what was left undone
+
     the deploy to dev ended without the word of every host ([T]: build [T], prepare [T])
 
-      host   state   live release
-      host1  failed  not known
-      host2  failed  not known
+      host   state          live release
+      host1  not confirmed  not known
+      host2  not confirmed  not known
 
-    next: run the same command again: it reads each host's journal and says what stands there
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
-    exit code 8: the outcome is not confirmed on some host
-    ");
+    exit code 8: not confirmed on some host: it puts itself back, or the next command says how it stands
+    "#);
     assert!(before.is_locked(), "the guardians are at work");
     undo.open();
     eventually("the guardians to end", || !before.is_locked());

@@ -38,6 +38,11 @@ impl Names {
             (r"\((\d+ min )?\d+(\.\d)? m?s([:)])", "([T]$3"),
             (r"\bprocess \d+\b", "process [PID]"),
             (r"rdeploy-demo-\w+", "rdeploy-demo-[RANDOM]"),
+            (r"\bport \d{4,5}\b", "port [PORT]"),
+            (r"-p \d{4,5}\b", "-p [PORT]"),
+            // Which of two hosts fails first is theirs to decide.
+            (r"error: host\d: ", "error: host[N]: "),
+            (r"\bhost\d/fs\b", "host[N]/fs"),
         ];
         let rules = rules.map(|(rule, name)| (Regex::new(rule).unwrap(), name));
         Self {
