@@ -148,8 +148,8 @@ fn a_build_that_fails_shows_what_it_wrote_and_touches_no_host() {
 
     error: `echo compiling; echo 'main.c:1: no such thing' >&2; exit 3` failed with exit code 3; its last lines: compiling main.c:1: no such thing
       it wrote:
-      | main.c:1: no such thing
       | compiling
+      | main.c:1: no such thing
       hint: mend the command and try again; nothing was changed on any host
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log

@@ -16,8 +16,8 @@ fn the_second_of_two_deploys_is_told_who_holds_the_lock() {
     first.until("both hosts to be in their hook", || gate.reached() == 2);
 
     let second = project.rdeploy(&["dev"]).env("USER", "bob").run().ends_with(4);
-    insta::assert_snapshot!(second.error(), @r"
-    error: host1: another deploy holds the lock: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+    insta::assert_snapshot!(second.error(), @r#"
+    error: host[N]: another deploy holds the lock: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
       hint: wait for it to end, then try again
 
     the deploy to dev did not start ([T]: build [T])
@@ -28,7 +28,7 @@ fn the_second_of_two_deploys_is_told_who_holds_the_lock() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 4: locked by somebody else; no host was changed
-    ");
+    "#);
     let back = project.rdeploy(&["dev", "--rollback"]).run();
     assert_eq!(back.code, Some(3), "there is nothing to go back to: {back}");
     let stop = project.rdeploy(&["dev", "stop"]).run();

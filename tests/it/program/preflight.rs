@@ -20,9 +20,9 @@ fn every_problem_of_every_host_is_told_at_once() {
     fs::write(second.join("shared/config/key"), "").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
     insta::assert_snapshot!(ended.error(), @r#"
-    error: the linked file config/key is missing: put it at [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop/shared/config/key
+    error: the linked file config/key is missing: put it at [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/shared/config/key
 
-    error: the linked file .env is missing: put it at [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/shared/.env
+    error: the linked file .env is missing: put it at [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/shared/.env
 
     the deploy to dev did not start ([T])
 
@@ -45,7 +45,7 @@ fn a_real_directory_at_current_is_refused_and_never_deleted() {
     fs::write(other.join("current/precious"), "").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
     insta::assert_snapshot!(ended.error(), @r#"
-    error: [ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current' '[ROOT]/state/dev/shop-[HASH]/host2/fs/srv/shop/current.before-rdeploy'), rdeploy never deletes it
+    error: [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv '[ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/current' '[ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/current.before-rdeploy'), rdeploy never deletes it
 
     the deploy to dev did not start ([T])
 
@@ -70,7 +70,7 @@ fn a_file_in_the_way_of_deploy_to_is_named() {
     fs::write(root.parent().unwrap(), "a file").unwrap();
     let ended = project.rdeploy(&["dev"]).run().ends_with(3);
     insta::assert_snapshot!(ended.error(), @r#"
-    error: mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host1/fs/srv': Not a directory
+    error: mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv': Not a directory mkdir: cannot create directory '[ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv': Not a directory
       hint: mend the cause named above and deploy again
 
     the deploy to dev did not start ([T]: build [T])
@@ -112,7 +112,7 @@ fn a_tree_of_another_environment_is_refused() {
     let before = Before::on_embedded(&project, 1);
     let ended = project.rdeploy(&["other"]).run().ends_with(3);
     insta::assert_snapshot!(ended.error(), @r#"
-    error: [ROOT]/state/dev/shop-[HASH]/host1/fs/srv/shop belongs to app and environment `shop dev`, not to `shop other`; give each its own deploy_to
+    error: [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop belongs to app and environment `shop dev`, not to `shop other`; give each its own deploy_to
 
     the deploy to other did not start ([T])
 

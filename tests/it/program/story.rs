@@ -52,8 +52,8 @@ fn a_project_is_deployed_fails_is_put_back_and_rolled_back() {
     std::fs::remove_file(project.file("public/index.html")).unwrap();
     project.write("public/about.html", "nothing else");
     let failed = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(failed.error(), @r"
-    error: host1: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ answered 404
+    insta::assert_snapshot!(failed.error(), @r#"
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP2]/ answered 404
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
@@ -64,7 +64,7 @@ fn a_project_is_deployed_fails_is_put_back_and_rolled_back() {
 
     full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
     exit code 5: failed; every host runs what it ran before
-    ");
+    "#);
     assert_eq!(standing(&hosts), vec![("200 version 2".to_owned(), second.clone()); 2]);
 
     let back = project.rdeploy(&["dev", "--rollback"]).run().ends_with(0);

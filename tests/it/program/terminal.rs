@@ -73,7 +73,7 @@ fn a_narrow_terminal_is_enough() {
     ✓ host1  runs [RELEASE-----1]
     deployed [RELEASE-----1] to dev on 2 host
     s in [T]
-      (build [T], prepare [T], switch 69
+      (build [T], prepare [T], switch 41
      ms)
     "#);
 }
@@ -92,7 +92,7 @@ fn a_failure_on_a_terminal_ends_with_what_to_do() {
     ✗ host1  failed: `echo no such table; exit 1` exited with code 1
     ! host1  put back: runs what it ran before
 
-    error: host1: `echo no such table; exit 1` exited with code 1
+    error: host[N]: `echo no such table; exit 1` exited with code 1
       it wrote:
       | no such table
       hint: run the command by hand in the release on that host to look into it
