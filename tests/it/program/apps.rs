@@ -70,7 +70,7 @@ fn an_app_that_crashes_at_once_is_put_back() {
 fn an_app_that_never_listens_is_put_back() {
     let (_project, ended) = started_by("nohup sleep 1000 >/dev/null 2>&1 & echo $! >run/pid");
     insta::assert_snapshot!(told(&ended), @r#"
-    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ did not answer: curl: (7) Failed to connect to 127.0.0.1 port [PORT] after [T]: Couldn't connect to server
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP]/ did not answer: curl: (7) Failed to connect to 127.0.0.1 port [PORT] after [T]: Couldn't connect to server
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
@@ -142,7 +142,7 @@ fn a_first_deploy_that_fails_leaves_nothing_running_and_nothing_live() {
     project.write("public/other.html", "");
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
     insta::assert_snapshot!(told(&ended), @r#"
-    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP1]/ answered 404
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP]/ answered 404
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])

@@ -51,34 +51,6 @@ fn a_terminal_shows_what_each_host_does_and_how_it_ended() {
 }
 
 #[test]
-fn a_narrow_terminal_is_enough() {
-    let (project, gate) = waiting();
-    let mut terminal = Terminal::start(&project, 40, 24, &["dev"]);
-    let screen = terminal.until("both hooks", |screen| screen.matches("  hook  ").count() == 2);
-    insta::assert_snapshot!(shown(&project, &screen), @r#"
-    deploy of shop on dev: host1, host2
-    ✓ packed 1 file, 10 B (151 B compresse…
-    * host1  hook  after_unpack: echo…  [T]
-    * host2  hook  after_unpack: echo…  [T]
-    "#);
-    gate.open();
-    let (code, screen) = terminal.wait();
-    assert_eq!(code, 0, "{screen}");
-    insta::assert_snapshot!(shown(&project, &screen), @r#"
-    deploy of shop on dev: host1, host2
-    ✓ packed 1 file, 10 B (151 B compresse…
-    ✓ host2  after_unpack: echo here >/tmp…
-    ✓ host1  after_unpack: echo here >/tmp…
-    ✓ host2  runs [RELEASE-----1]
-    ✓ host1  runs [RELEASE-----1]
-    deployed [RELEASE-----1] to dev on 2 host
-    s in [T]
-      (build [T], prepare [T], switch 41
-     ms)
-    "#);
-}
-
-#[test]
 fn a_failure_on_a_terminal_ends_with_what_to_do() {
     let project = Project::files(1, "[hooks]\nafter_unpack = [\"echo no such table; exit 1\"]\n");
     let (code, screen) = Terminal::start(&project, 80, 40, &["dev"]).wait();

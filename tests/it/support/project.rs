@@ -306,9 +306,9 @@ impl Tree {
         assert!(!self.is_locked(), "{root}: the lock is still there");
         for name in [".rdeploy/run", ".rdeploy/incoming"] {
             // The lock is freed first; what was behind it goes right after.
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while !names_in(&self.root.join(name)).is_empty() && std::time::Instant::now() < until {
-                std::thread::sleep(std::time::Duration::from_millis(20));
+            let until = Instant::now() + Duration::from_secs(20);
+            while !names_in(&self.root.join(name)).is_empty() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
             }
             let left = names_in(&self.root.join(name));
             assert!(left.is_empty(), "{root}: left in {name}: {left:?}");

@@ -43,6 +43,7 @@ impl Names {
             // Which of two hosts fails first is theirs to decide.
             (r"error: host\d: ", "error: host[N]: "),
             (r"\bhost\d/fs\b", "host[N]/fs"),
+            (r"answer: http://127.0.0.1:\[APP\d\]/", "answer: http://127.0.0.1:[APP]/"),
         ];
         let rules = rules.map(|(rule, name)| (Regex::new(rule).unwrap(), name));
         Self {
