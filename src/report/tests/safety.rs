@@ -41,6 +41,8 @@ fn one_of_each(text: &str) -> Script {
         EventKind::HookOutput { host: t(), line: t() },
         EventKind::Warned { host: host(), text: t() },
         EventKind::HookFinished { host: t(), point: t(), command: t(), duration: took },
+        EventKind::BatchStarted { number: 1, of: 2, hosts: vec![t()] },
+        EventKind::Paused { hosts: vec![t()], duration: took },
         EventKind::Switched { host: t(), release: t() },
         EventKind::Verified { host: t(), release: t(), proof: Proof::Proven, detail: t() },
         EventKind::Noted { host: None, text: t() },
