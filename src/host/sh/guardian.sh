@@ -9,8 +9,9 @@
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
 #
-# Stages: locked, switched (from the moment the switch is asked for), verified, committed, finished;
-# reverting, reverted, stuck (a person must look); refused (what was found could not be recovered).
+# Stages: locked, switched (from the moment the switch is asked for; again when what was proven does not
+# hold any more), verified, committed, finished; reverting, reverted, stuck (a person must look); refused
+# (what was found could not be recovered).
 
 guardian() {
     stage=locked
