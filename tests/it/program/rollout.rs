@@ -32,7 +32,60 @@ fn a_release_that_is_broken_in_the_second_batch_is_put_back_everywhere() {
         ill_on("host2")
     ));
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r#"
+    exit code: 5
+    --- stdout
+    deploy of shop on dev: host1, host2, host3
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host2 | uploaded [SIZE]
+    host2 | preparing
+    host3 | uploaded [SIZE]
+    host3 | preparing
+    batch 1 of 3: host1
+    host1 | before_switch: echo $RDEPLOY_HOST drain >>[ROOT]/log
+    host1 | before_switch: echo $RDEPLOY_HOST drain >>[ROOT]/log: done in [T]
+    host1 | switching
+    host1 | current is now [RELEASE-----2]
+    host1 | verifying
+    host1 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host1 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log
+    host1 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log: done in [T]
+    batch 2 of 3: host2
+    host1 | putting back
+    host1 | current is now [RELEASE-----1]
+    host1 | put back: runs what it ran before
+    host1 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log
+    host1 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log: done in [T]
+    host2 | before_switch: echo $RDEPLOY_HOST drain >>[ROOT]/log
+    host2 | before_switch: echo $RDEPLOY_HOST drain >>[ROOT]/log: done in [T]
+    host2 | switching
+    host2 | current is now [RELEASE-----2]
+    host2 | verifying
+    host2 | failed: the health check did not pass within 1 s. The last answer: the health command ended with status 1: version 2
+    host2 | putting back
+    host2 | current is now [RELEASE-----1]
+    host2 | put back: runs what it ran before
+    host2 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log
+    host2 | after_switch: echo $RDEPLOY_HOST undrain >>[ROOT]/log: done in [T]
+    host3 | putting back
+    host3 | put back: runs what it ran before
+    --- stderr
+
+    error: host[N]: the health check did not pass within 1 s. The last answer: the health command ended with status 1: version 2
+      hint: mend the cause named above and deploy again
+
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    "#);
     before.stands();
     let log = fs::read_to_string(project.beside("log")).unwrap();
     let expected = ["host1 drain", "host1 undrain", "host2 drain", "host2 undrain", "host1 undrain"];
@@ -42,9 +95,37 @@ fn a_release_that_is_broken_in_the_second_batch_is_put_back_everywhere() {
 
 #[test]
 fn a_host_that_goes_first_is_kept_waiting_for_longer_than_its_lease() {
-    let (project, _) = rolls("lease = \"2s\"\nrollout = { first = 1, pause = \"3s\" }\n");
+    let (project, _) = rolls("lease = \"5s\"\nrollout = { first = 1, pause = \"6s\" }\n");
     let ended = project.rdeploy(&["dev"]).run().ends_with(0);
-    insta::assert_snapshot!(ended.output(), @"");
+    insta::assert_snapshot!(ended.output(), @r#"
+    deploy of shop on dev: host1, host2, host3
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host2 | uploaded [SIZE]
+    host2 | preparing
+    host3 | uploaded [SIZE]
+    host3 | preparing
+    batch 1 of 2: host1
+    host1 | switching
+    host1 | current is now [RELEASE-----2]
+    host1 | verifying
+    host1 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    pause of 6 s: host1 has to stay well
+    batch 2 of 2: host2, host3
+    host1 | done
+    host2 | switching
+    host2 | current is now [RELEASE-----2]
+    host2 | verifying
+    host2 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host2 | done
+    host3 | switching
+    host3 | current is now [RELEASE-----2]
+    host3 | verifying
+    host3 | proven to run [RELEASE-----2]: current leads to the release, and nothing is supervised
+    host3 | done
+    deployed [RELEASE-----2] to dev on 3 hosts in [T] (build [T], prepare [T], switch [T])
+    "#);
     for n in 1..=3 {
         assert_eq!(project.host(n).read("current/public/index.html"), "version 2\n");
         project.host(n).is_clean();
@@ -62,7 +143,20 @@ fn a_host_that_falls_ill_in_the_pause_stops_the_rollout() {
     running.until_it_says("host1 has to stay well");
     fs::write(project.beside("log"), "").unwrap();
     let ended = running.wait().ends_with(5);
-    insta::assert_snapshot!(ended.error(), @"");
+    insta::assert_snapshot!(ended.error(), @r#"
+    error: host[N]: the health check did not pass within 1 s. The last answer: the health command ended with status 1: out of memory
+      hint: mend the cause named above and deploy again
+
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+      host2  put back  [RELEASE-----1]
+      host3  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    "#);
     before.stands();
 }
 
@@ -82,10 +176,7 @@ fn a_client_that_is_killed_between_two_batches_is_put_right_by_the_hosts() {
     let (project, before) = rolls("");
     let gate = Gate::new(&project, "gate");
     let wait = format!("[ $RDEPLOY_HOST = host1 ] || {{ {}; }}", gate.wait());
-    project.configure(&files(
-        3,
-        &format!("lease = \"2s\"\nrollout = {{ batch = 1 }}\n[hooks]\nafter_switch = [{wait:?}]\n"),
-    ));
+    project.configure(&files(3, &format!("rollout = {{ batch = 1 }}\n[hooks]\nafter_switch = [{wait:?}]\n")));
     let mut running = project.rdeploy(&["dev"]).start();
     running.until("the second host to be switched", || gate.reached() == 1);
     let old = project.host(3).live();
