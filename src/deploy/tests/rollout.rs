@@ -170,7 +170,7 @@ async fn what_is_not_well_goes_back_at_once_and_the_healthy_ones_at_the_width_of
                 log[*n].step == Step::Revert && log[*n].ended == ended && hosts.contains(&log[*n].host)
             })
         };
-        let last_urgent = reverts(true, &[4, 5, 6, 7]).last().unwrap();
+        let last_urgent = reverts(true, &[4, 5, 6, 7]).next_back().unwrap();
         assert!(reverts(false, &[0, 1, 2, 3]).all(|n| n > last_urgent), "{log:#?}");
         let note = format!("healthy hosts are put back {width} at a time, so that the others go on serving");
         assert!(told(&ended.events).contains(&note));
