@@ -7,12 +7,15 @@
 //! | `hooks` | which hook runs where |
 //! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
 //! | `stage` | where a host stands, and the legal transitions |
+//! | `rollout` | which hosts are switched together, in which order |
 //! | `fleet` | doing something on all hosts at once; stopping |
 //! | `transaction` | what goes in, what comes out, the order of the parts |
 //! | `lock` | every lock or none |
-//! | `forward` | prepare, the barrier, the switch |
+//! | `forward` | prepare, the barrier, what runs once |
+//! | `switch` | the switch, batch by batch, and the pause |
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
+//! | `pace` | how fast hosts are put back |
 //! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
 
@@ -23,10 +26,13 @@ mod forward;
 pub mod hooks;
 mod lock;
 mod outcome;
+mod pace;
 mod plan;
+mod rollout;
 #[cfg(test)]
 mod scripted;
 mod stage;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -42,6 +48,7 @@ pub use plan::next_release;
 pub use plan::problems;
 pub use plan::rollback_release;
 pub use plan::skewed_clocks;
+pub use rollout::Rollout;
 pub use stage::Stage;
 pub use transaction::Job;
 pub use transaction::Report;

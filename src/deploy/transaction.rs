@@ -1,5 +1,6 @@
 //! Owns the transaction as a whole: what goes in, what comes out, and the order of its parts. The parts
-//! are in files of their own: `lock`, `forward`, `commit`, `back`, and `told` for what is stated of them.
+//! are in files of their own: `lock`, `forward`, `switch`, `commit`, `back`, and `told` for what is stated of
+//! them.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Fleet;
 use super::Member;
 use super::Outcome;
+use super::Rollout;
 use super::Stage;
 use super::plan;
 use crate::artifact::Artifact;
@@ -79,6 +81,8 @@ pub struct Transaction<'a, H> {
     pub keep: usize,
     /// How long a switched host waits for a silent client.
     pub lease: Duration,
+    /// How the switch moves through the fleet.
+    pub rollout: Rollout,
     /// Durations of the steps, by name.
     pub timings: Vec<(String, Duration)>,
 }

@@ -135,6 +135,7 @@ impl Run<'_> {
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
+            rollout: deploy::Rollout::of(&self.launch.environment.rollout, &self.hosts()),
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
         };
         let report = transaction.run(job).await;
@@ -153,7 +154,10 @@ impl Run<'_> {
     }
 
     fn schedule(&self) -> Vec<Vec<HookScript>> {
-        let hosts: Vec<&config::Host> = self.places.all.iter().map(|place| &place.host).collect();
-        deploy::hooks::schedule(&self.launch.environment.hooks, &hosts, self.verb())
+        deploy::hooks::schedule(&self.launch.environment.hooks, &self.hosts(), self.verb())
+    }
+
+    fn hosts(&self) -> Vec<&config::Host> {
+        self.places.all.iter().map(|place| &place.host).collect()
     }
 }

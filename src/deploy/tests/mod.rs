@@ -6,6 +6,7 @@ mod good;
 mod plan;
 mod random;
 mod rollback;
+mod rollout;
 mod stops;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::Job;
 use super::Member;
 use super::Outcome;
 use super::Report;
+use super::Rollout;
 use super::Transaction;
 use super::hooks;
 use super::scripted::Lock;
@@ -102,14 +104,21 @@ fn everywhere() -> Hooks {
 }
 
 /// The first host is for the web, where there are two; all others have the database.
-fn schedule(hooks: &Hooks, hosts: usize, verb: Verb) -> Vec<Vec<HookScript>> {
+fn configured(hosts: usize) -> Vec<config::Host> {
     let host = |place: usize| {
         let roles = if place == 0 && hosts > 1 { "web" } else { "db" };
         let roles = Some([roles.to_owned()].into());
         config::Host { user: None, address: format!("host{}", place + 1), port: 22, roles }
     };
-    let hosts: Vec<config::Host> = (0..hosts).map(host).collect();
-    hooks::schedule(hooks, &hosts.iter().collect::<Vec<_>>(), verb)
+    (0..hosts).map(host).collect()
+}
+
+fn schedule(hooks: &Hooks, hosts: usize, verb: Verb) -> Vec<Vec<HookScript>> {
+    hooks::schedule(hooks, &configured(hosts).iter().collect::<Vec<_>>(), verb)
+}
+
+fn rollout(world: &World) -> Rollout {
+    Rollout::of(&world.rollout, &configured(world.models().len()).iter().collect::<Vec<_>>())
 }
 
 fn artifact() -> Artifact {
@@ -140,6 +149,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
         stops: &world.stops,
         keep: 2,
         lease: Duration::from_secs(30),
+        rollout: rollout(world),
         timings: Vec::new(),
     };
     let patience = async {
@@ -259,6 +269,18 @@ fn hosts_went_together(world: &World) {
     gate(Step::AnswerBeforeCommit, Step::Commit);
     if let (Some(once), Some(activate)) = (first(Step::Once), first(Step::Activate)) {
         assert!(once < activate, "{log:#?}");
+    }
+    // No host is touched before those of the batches before it were proven.
+    let batches = rollout(world).batches;
+    for (n, batch) in batches.iter().enumerate() {
+        let own = [Step::Hook("before_switch"), Step::Activate];
+        let touches = |e: &super::scripted::Entry| batch.contains(&e.host) && own.contains(&e.step);
+        let reverts = first(Step::Revert).unwrap_or(log.len());
+        let Some(touched) = log[..reverts].iter().position(touches) else { continue };
+        for host in batches[..n].iter().flatten() {
+            let proven = |e: &super::scripted::Entry| e.host == *host && e.step == Step::Activate && e.ended;
+            assert!(log[..touched].iter().any(proven), "host {host} before batch {n}: {log:#?}");
+        }
     }
 }
 
