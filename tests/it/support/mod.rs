@@ -3,6 +3,7 @@
 
 pub(crate) mod askers;
 pub(crate) mod fleet;
+pub(crate) mod full;
 pub(crate) mod gate;
 pub(crate) mod listed;
 pub(crate) mod project;
