@@ -12,4 +12,5 @@ mod harness;
 mod interrupted;
 mod large;
 mod locked;
+mod races;
 mod reverts;

@@ -11,6 +11,7 @@ pub(crate) mod pty;
 pub(crate) mod running;
 pub(crate) mod shown;
 pub(crate) mod sshd;
+pub(crate) mod start;
 
 use std::io::Write;
 use std::path::Path;
