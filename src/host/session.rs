@@ -138,7 +138,12 @@ impl Session {
             }
             (text, exit)
         };
-        let (fed, (text, exit)) = tokio::join!(feed, listen);
+        // Nothing that is done beside a guardian may go on without it.
+        let (fed, (text, exit)) = tokio::select! {
+            biased;
+            both = async { tokio::join!(feed, listen) } => both,
+            death = self.living().talk.gone(doing) => return Err(death),
+        };
         fed?;
         match exit.code {
             Some(0) => Ok(()),
@@ -262,7 +267,11 @@ impl Host for Session {
                 }
             }
         };
-        let timed_out = tokio::time::timeout(hook.hook.timeout, listen).await.is_err();
+        let timed_out = tokio::select! {
+            biased;
+            listened = tokio::time::timeout(hook.hook.timeout, listen) => listened.is_err(),
+            death = self.living().talk.gone(doing) => return Err(death),
+        };
         drop(stdin);
         lines.finish(|found| text.push_str(found));
         let timeout = timed_out.then_some(hook.hook.timeout);

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::HostError;
 use super::agent;
@@ -37,6 +38,8 @@ pub(super) struct Talk {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    /// Cancelled when the guardian is gone.
+    end: CancellationToken,
 }
 
 #[derive(Default)]
@@ -106,6 +109,8 @@ impl Shared {
         let mut state = self.lock();
         state.gone = true;
         state.pending.clear();
+        drop(state);
+        self.end.cancel();
     }
 }
 
@@ -197,6 +202,12 @@ impl Talk {
         } else {
             HostError::GuardianDied { doing, stderr }
         }
+    }
+
+    /// Waits until the guardian is gone, and says how that was noticed: for what is done beside it.
+    pub(super) async fn gone(&self, doing: &'static str) -> HostError {
+        self.shared.end.cancelled().await;
+        self.lost(doing, &self.shared.lock())
     }
 
     /// Whether the guardian answered anything within that time, even if this machine slept meanwhile.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 
 use russh::Preferred;
 use russh::cipher;
@@ -31,7 +32,14 @@ use super::login;
 use super::tcp;
 
 /// How often a connection is tried that ended while a person was asked.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: u32 = 4;
+
+/// How often a connection is tried that the host closed at once, as sshd does to some of those who come
+/// when many log in (`MaxStartups`).
+const TURNED_AWAY: u32 = 6;
+
+/// About how long before the second of these tries; each further pause is twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Connects to a host and logs in, with `HOME` and `SSH_AUTH_SOCK` of this process.
 pub async fn connect(
@@ -49,7 +57,7 @@ pub async fn connect_in(
     ask: &Arc<dyn Ask>,
     surroundings: &Surroundings,
 ) -> Result<Connection, ConnectError> {
-    let mut attempts = 0;
+    let (mut attempts, started) = (0, Instant::now());
     loop {
         let watch = Arc::new(Stopwatch::start());
         let asking = Asking::new(Arc::clone(ask), Arc::clone(&watch));
@@ -58,9 +66,23 @@ pub async fn connect_in(
             // A host waits two minutes for a login. Who looks a fingerprint up takes longer, and has
             // answered by now: answers are kept, so each further attempt asks something else.
             Err(ConnectError::Closed { .. }) if asking.asked() && attempts < ATTEMPTS => {}
+            Err(ConnectError::Closed { stage: Stage::KeyExchange, .. })
+                if !asking.asked()
+                    && attempts < TURNED_AWAY
+                    && started.elapsed() + pause(attempts) < settings.connect_timeout =>
+            {
+                // Not all of those who were turned away together come again together.
+                let spread = getrandom::u32().unwrap_or_default() % 100;
+                tokio::time::sleep(pause(attempts) * (50 + spread) / 100).await;
+            }
             result => return result,
         }
     }
+}
+
+/// About how long to wait after that many attempts.
+fn pause(attempts: u32) -> Duration {
+    PAUSE * 2_u32.saturating_pow(attempts.saturating_sub(1))
 }
 
 async fn attempt(

@@ -6,6 +6,7 @@ mod support;
 mod embedded;
 mod examples;
 mod fleet;
+mod power;
 mod program;
 mod ssh_behaviour;
 mod sshd;

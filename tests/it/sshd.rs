@@ -26,6 +26,22 @@ async fn a_real_sshd_gets_the_same_behaviour() {
     ssh_behaviour::behaves(&sshd.place()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_turned_away_because_many_log_in_comes_again() {
+    let test = "who_is_turned_away_because_many_log_in_comes_again";
+    let Some(sshd) = Sshd::start_with(test, "MaxStartups 3") else { return };
+    let place = sshd.place();
+    let logins = (0..12).map(|_| {
+        let place = place.clone();
+        tokio::spawn(async move { try_connect(&place, &Person::nobody()).await.map(drop) })
+    });
+    for login in logins.collect::<Vec<_>>() {
+        login.await.unwrap().unwrap();
+    }
+    let log = std::fs::read_to_string(sshd.path("log")).unwrap();
+    assert!(log.contains("past MaxStartups"), "nobody was turned away:\n{log}");
+}
+
 #[tokio::test]
 async fn a_killed_session_is_told_apart_from_an_end() {
     let Some(sshd) = Sshd::start("a_killed_session_is_told_apart_from_an_end") else { return };

@@ -74,6 +74,10 @@ load() {
 # durable PATH: waits until everything on its file system is on the disk.
 durable() { sync -f "$1" 2>/dev/null || sync; }
 
+# on_disk FILE: waits until its content is there. A file system may keep a name through a power cut, and
+# not what the file held; so this comes before a name that others go by.
+on_disk() { dd if=/dev/null of="$1" bs=1 conv=notrunc,fsync 2>/dev/null; }
+
 # put_file PATH: writes standard input to PATH so that a reader sees the old content or the new. What a
 # kill leaves behind lies in the attempt's directory and goes with it.
 put_file() {

@@ -59,7 +59,7 @@ make_run() {
         printf 'who=%s\nfrom=%s\n' "$(one_line "$OWNER")" "$(one_line "$FROM")"
         printf 'what=%s\nci=%s\n' "$(one_line "$VERB $ENV")" "$(one_line "$CI_URL")"
         printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    } | put_file "$RUN/lock" &&
+    } | put_file "$RUN/lock" && on_disk "$RUN/lock" &&
         mkdir "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" &&
         cp -R "$META" "$RUN/meta" &&
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
@@ -88,7 +88,7 @@ take_lock() {
     done
     # Claims of heirs who died, or who are about to see that they came too late.
     rm -f "$PRIVATE"/lock.after.*
-    if [ ! -f "$PRIVATE/app" ]; then
+    if [ ! -s "$PRIVATE/app" ]; then
         printf '%s %s\n' "$APP" "$ENV" | put_file "$PRIVATE/app"
     fi
     first_line "$PRIVATE/app"
@@ -141,12 +141,18 @@ each_dead_run() {
 # recover_one RUN_DIRECTORY: finishes or undoes what was begun there, by the program that began it.
 recover_one() {
     recover_code=0
-    if [ -f "$1/attempt" ] && [ -s "$1/agent.sh" ]; then
+    if [ -s "$1/attempt" ] && [ -s "$1/agent.sh" ]; then
         say note "an earlier attempt died here ($(lock_line)); what it left is settled first"
         sh "$1/agent.sh" undo "$1" </dev/null >"$RUN/out/undo" 2>&1
         recover_code=$?
         # The steps wrote before it; the last line sums up.
         line=$(tail -n 1 "$RUN/out/undo")
+        # A host that went down before it was ready to switch may not even have this program whole, and has
+        # nothing to put back.
+        case $recover_code in
+            0 | 3 | 97) ;;
+            *) [ "$lock_boot" = "$boot" ] || grep -q '^prepared *$' "$1/journal" || recover_code=0 ;;
+        esac
     fi
     case $recover_code in
         0) say undone reverted ;;

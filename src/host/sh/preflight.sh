@@ -47,7 +47,8 @@ check_root() {
     if [ -e "$ROOT/current" ] && [ ! -L "$ROOT/current" ]; then
         problem "$ROOT/current is a real directory or file, not the link to the live release; move it away yourself (for example: mv $(quote "$ROOT/current") $(quote "$ROOT/current.before-rdeploy")), rdeploy never deletes it"
     fi
-    if [ -f "$ROOT/.rdeploy/app" ]; then
+    # Empty is what a power cut left of it before anything was deployed.
+    if [ -s "$ROOT/.rdeploy/app" ]; then
         first_line "$ROOT/.rdeploy/app"
         [ "$line" = "$APP $ENV" ] ||
             problem "$ROOT belongs to app and environment \`$line\`, not to \`$APP $ENV\`; give each its own deploy_to"

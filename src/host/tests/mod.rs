@@ -11,6 +11,7 @@ mod lock;
 mod parcel;
 mod previous;
 mod processes;
+mod reader;
 mod recheck;
 mod retention;
 mod revert;

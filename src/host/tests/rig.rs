@@ -34,7 +34,7 @@ pub(super) enum Shell {
 }
 
 impl Shell {
-    fn program(self) -> &'static str {
+    pub(super) fn program(self) -> &'static str {
         match self {
             Self::Dash => "dash",
             Self::Bash => "bash",
@@ -67,8 +67,18 @@ pub(super) fn has(program: &str) -> bool {
 
 /// Says what is not tested, past libtest's capturing; where everything has to be, that is a failure.
 pub(super) fn skip(what: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {what}");
+    note(&format!("skipped: {what}"));
     assert!(std::env::var("RDEPLOY_TEST_ALL").as_deref() != Ok("1"), "{what}");
+}
+
+/// Says something about a running test, past libtest's capturing.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// How often something is done: `plain` times, or `full` times under `tests/run --full`.
+pub(super) fn times(plain: usize, full: usize) -> usize {
+    if std::env::var("RDEPLOY_TEST_FULL").as_deref() == Ok("1") { full } else { plain }
 }
 
 pub(super) fn which(program: &str) -> Option<PathBuf> {

@@ -12,5 +12,6 @@ mod harness;
 mod interrupted;
 mod large;
 mod locked;
+mod races;
 mod reverts;
 mod survives;

@@ -14,6 +14,7 @@ mod locks;
 mod one_off;
 mod output;
 mod preflight;
+mod races;
 mod rollout;
 mod stops;
 mod story;

@@ -3,6 +3,7 @@
 
 pub(crate) mod askers;
 pub(crate) mod fleet;
+pub(crate) mod full;
 pub(crate) mod gate;
 pub(crate) mod listed;
 pub(crate) mod project;
@@ -10,6 +11,7 @@ pub(crate) mod pty;
 pub(crate) mod running;
 pub(crate) mod shown;
 pub(crate) mod sshd;
+pub(crate) mod start;
 
 use std::io::Write;
 use std::path::Path;
