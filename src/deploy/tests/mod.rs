@@ -138,6 +138,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
         fleet: Fleet { members: members.collect() },
         events: &events,
         stops: &world.stops,
+        wait: world.wait,
         keep: 2,
         lease: Duration::from_secs(30),
         timings: Vec::new(),
