@@ -126,12 +126,20 @@ mod tests {
             &[("20260101000000", "foreign"), ("20260102000000", "good"), ("20260103000000", "good")],
         );
         let two = facts("20260102000000", &[("20260102000000", "good"), ("20260103000000", "failed")]);
-        insta::assert_snapshot!(shown("prod", &[("web1", &one), ("web2", &two), ("web3", &one)]), @"");
+        insta::assert_snapshot!(shown("prod", &[("web1", &one), ("web2", &two), ("web3", &one)]), @r"
+        release         state                                  live                commit      made                  by
+        20260103000000  good on web1, web3; failed on web2     live on web1, web3  0123456789  2026-01-01T00:00:00Z  Ada L.@desk
+        20260102000000  good                                   live on web2        0123456789  2026-01-01T00:00:00Z  Ada L.@desk
+        20260101000000  foreign on web1, web3; absent on web2                      -           -                     -
+        ");
     }
 
     #[test]
     fn a_tree_without_releases_and_a_link_to_somewhere_else_are_said() {
         let other = facts("by-hand", &[]);
-        insta::assert_snapshot!(shown("prod", &[("web1", &other), ("web2", &Facts::default())]), @"");
+        insta::assert_snapshot!(shown("prod", &[("web1", &other), ("web2", &Facts::default())]), @r"
+        there are no releases on prod
+        web1: current points at /srv/shop/releases/by-hand, which is no release
+        ");
     }
 }

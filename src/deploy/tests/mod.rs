@@ -7,6 +7,7 @@ mod plan;
 mod random;
 mod rollback;
 mod stops;
+mod waits;
 
 use std::time::Duration;
 

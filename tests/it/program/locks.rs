@@ -65,3 +65,29 @@ fn of_many_deploys_at_once_each_ends_well_or_is_told_to_wait() {
     }
     assert_eq!(project.host(1).live(), project.host(2).live());
 }
+
+#[test]
+fn who_waits_gets_the_lock_when_the_other_ends() {
+    let project = Project::files(2, "");
+    let before = Before::version_1(&project, 2);
+    let gate = Gate::new(&project, "gate");
+    project.configure(&files(2, &format!("[hooks]\nafter_unpack = [{:?}]", gate.wait())));
+    let mut first = project.rdeploy(&["dev"]).start();
+    first.until("both hosts to be in their hook", || gate.reached() == 2);
+
+    let in_vain = project.rdeploy(&["dev", "--wait=1s"]).env("USER", "bob").run().ends_with(4);
+    insta::assert_snapshot!(in_vain.error(), @"");
+    let mut stopped = project.rdeploy(&["dev", "--wait"]).start();
+    stopped.until_it_says("waiting for the lock: ada");
+    stopped.interrupt();
+    stopped.wait().ends_with(130);
+    assert!(before.is_live() && before.is_locked());
+
+    let mut second = project.rdeploy(&["dev", "--wait=10m"]).start();
+    second.until_it_says("waiting for the lock: ada");
+    gate.open();
+    first.wait().ends_with(0);
+    second.wait().ends_with(0).says("note: waiting for the lock: ada");
+    assert_eq!(project.host(1).releases().len(), 3);
+    assert!(!before.is_locked());
+}
