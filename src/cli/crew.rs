@@ -1,6 +1,7 @@
 //! Owns the hosts of an environment for verbs that run no transaction: reaching all of them, a guardian on
 //! each, and all their locks or none.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,9 +101,11 @@ impl Crew {
     }
 
     /// Takes every lock, the first host's first, or none.
-    pub(super) async fn lock(&self, wait: Option<Duration>) -> Result<(), Fatal> {
+    /// `failed` says what has not happened when they cannot be had.
+    pub(super) async fn lock(&self, wait: Option<Duration>, failed: &str) -> Result<(), Fatal> {
         let sessions = self.everybody()?;
         let mut patience = Patience::of(wait);
+        let mut told = BTreeSet::new();
         loop {
             let mut refused = Vec::new();
             let mut outcome = Outcome::Locked;
@@ -137,12 +140,22 @@ impl Crew {
             }
             let can_wait = outcome == Outcome::Locked && !frozen;
             let Some(pause) = patience.pause().filter(|_| can_wait) else {
-                return Err(refusal(outcome, "nothing was done", refused));
+                let why = |(host, text)| (host, format!("{text}{}", patience.in_vain()));
+                return Err(refusal(outcome, failed, refused.into_iter().map(why)));
             };
+            for (host, owner) in refused {
+                say_waiting(&mut told, host, &owner);
+            }
             let releases = taken.iter().map(|session| session.release());
-            futures_util::future::try_join_all(releases).await.map_err(|error| {
-                refusal(Outcome::Preflight, "nothing was done", vec![("lock", error.to_string())])
-            })?;
+            let releases = futures_util::future::join_all(releases).await;
+            let lost = taken.iter().zip(releases).filter_map(|(session, released)| {
+                let error = released.err()?;
+                Some((session.name(), error.to_string()))
+            });
+            let lost: Vec<_> = lost.collect();
+            if !lost.is_empty() {
+                return Err(refusal(Outcome::Preflight, failed, lost));
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -170,15 +183,27 @@ pub(super) async fn until_stopped(work: impl Future<Output = Result<u8, Fatal>>)
 /// Takes one host's lock, waiting for whoever has it. Those who wait hold no other.
 pub(super) async fn lock_one(session: &Session, wait: Option<Duration>) -> Result<LockOutcome, HostError> {
     let mut patience = Patience::of(wait);
+    let mut told = BTreeSet::new();
     loop {
         let held = match session.lock().await? {
             LockOutcome::Held(owner) => owner,
             other => return Ok(other),
         };
         match patience.pause() {
-            Some(pause) => tokio::time::sleep(pause).await,
+            Some(pause) => {
+                say_waiting(&mut told, session.name(), &held);
+                tokio::time::sleep(pause).await;
+            }
             None => return Ok(LockOutcome::Held(format!("{held}{}", patience.in_vain()))),
         }
+    }
+}
+
+/// Says, once, for whom it is waited.
+fn say_waiting(told: &mut BTreeSet<String>, host: &str, owner: &str) {
+    let text = format!("waiting for the lock of {host}: {owner}");
+    if told.insert(text.clone()) {
+        report::note(&text);
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn run(environment: &Environment, root: &Path, args: LockArgs) 
         let crew = Crew::reach(environment, root, Verb::Lock).await?;
         // Also whether every host belongs to this environment.
         crew.look().await?;
-        crew.lock(args.wait.wait).await?;
+        crew.lock(args.wait.wait, &format!("{name} is not frozen; nothing was changed")).await?;
         let sessions = crew.everybody()?;
         let freezes = sessions.iter().map(|session| session.freeze(&args.message));
         let freezes = futures_util::future::join_all(freezes).await;

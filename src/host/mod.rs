@@ -68,6 +68,7 @@ impl Action {
 
 /// What came of asking for the lock.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it a host")]
 pub enum LockOutcome {
     /// It is ours; this is how the host stands now.
     Taken(Facts),

@@ -42,6 +42,7 @@ pub use options::Mode;
 pub use options::Options;
 pub use options::is_ci;
 pub use say::error;
+pub use say::note;
 pub use say::rendered;
 pub use say::result;
 pub use screen::Screen;

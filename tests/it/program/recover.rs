@@ -15,7 +15,14 @@ use super::unlock::switched;
 fn where_nothing_died_there_is_nothing_to_do() {
     let project = Project::files(2, "");
     project.deploys();
-    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @r"
+    exit code: 0
+    --- stdout
+    host   found    done           live release
+    host1  nothing  nothing to do  [RELEASE-----1]
+    host2  nothing  nothing to do  [RELEASE-----1]
+    --- stderr
+    ");
 }
 
 #[test]
@@ -23,14 +30,45 @@ fn what_died_on_one_host_is_undone_and_whoever_lives_is_left_alone() {
     let (project, before, gate) = switched();
     let mut deploy = project.rdeploy(&["dev"]).start();
     deploy.until("every host to be switched", || gate.reached() == 2);
-    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @r"
+    exit code: 4
+    --- stdout
+    host   found   done        live release
+    host1  locked  left alone  not known
+    host2  locked  left alone  not known
+    --- stderr
+    error: locked by somebody who is alive
+      host1: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+      host2: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+      hint: whoever has it ends by itself: it finishes, or its guardian puts the host back; `rdeploy dev recover --wait` waits for that
+    ");
     assert!(before.is_locked());
+    let mut waiting = project.rdeploy(&["dev", "recover", "--wait=10m"]).start();
+    waiting.until_it_says("note: waiting for the lock of host1: ada");
+    waiting.interrupt();
+    let stopped = waiting.wait().ends_with(130);
+    stopped.tells("stopped; what had not been done yet was left as it was, and no lock is kept");
     deploy.signal(Signal::STOP);
     signal_guardian(&project.host(2), Signal::KILL);
-    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @r"
+    exit code: 8
+    --- stdout
+    host   found                                  done        live release
+    host1  locked                                 left alone  not known
+    host2  deploy [RELEASE-----2], which had died  put back    [RELEASE-----1]
+    --- stderr
+    error: locked by somebody who is alive
+      host1: ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev
+      hint: whoever has it ends by itself: it finishes, or its guardian puts the host back; `rdeploy dev recover --wait` waits for that
+    ");
     // The other one sees that its client is gone, and is waited for.
     deploy.kill();
-    insta::assert_snapshot!(project.rdeploy(&["dev", "recover", "--wait"]).run(), @"");
+    let waited = project.rdeploy(&["dev", "recover", "--wait"]).run().ends_with(0);
+    insta::assert_snapshot!(waited.output(), @r"
+    host   found    done           live release
+    host1  nothing  nothing to do  [RELEASE-----1]
+    host2  nothing  nothing to do  [RELEASE-----1]
+    ");
     before.stands();
 }
 
@@ -65,10 +103,29 @@ fn hosts_that_a_death_in_the_commit_left_different_are_told_with_the_cure() {
     assert_eq!(project.host(2).live(), old);
     assert_ne!(new(1), old);
     let ended = project.rdeploy(&["dev", "recover"]).run();
-    insta::assert_snapshot!(ended, @"");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "releases"]).run().ends_with(0).output(), @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 8
+    --- stdout
+    host   found    done           live release
+    host1  nothing  nothing to do  [RELEASE-----2]
+    host2  nothing  nothing to do  [RELEASE-----1]
+    --- stderr
+    error: the hosts differ: [RELEASE-----2] was committed on some, and others were put back from it
+      [RELEASE-----2]: host1
+      [RELEASE-----1]: host2
+      hint: `rdeploy dev` deploys to all of them and brings them level; `rdeploy dev --rollback=[RELEASE-----1]` goes back to [RELEASE-----1] on all
+    ");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "releases"]).run().ends_with(0).output(), @r"
+    release         state                           live           commit  made                  by
+    [RELEASE-----2]  good on host1; failed on host2  live on host1  -       [TIME]  ada@[MACHINE]
+    [RELEASE-----1]  good                            live on host2  -       [TIME]  ada@[MACHINE]
+    ");
     gate.open();
     project.deploys();
     assert_eq!(project.host(1).live(), project.host(2).live());
-    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run().ends_with(0).output(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run().ends_with(0).output(), @r"
+    host   found    done           live release
+    host1  nothing  nothing to do  [RELEASE-----3]
+    host2  nothing  nothing to do  [RELEASE-----3]
+    ");
 }
