@@ -100,8 +100,7 @@ impl Crew {
         if wrong.is_empty() { Ok(facts) } else { Err(refusal(Outcome::Preflight, "nothing was done", wrong)) }
     }
 
-    /// Takes every lock, the first host's first, or none.
-    /// `failed` says what has not happened when they cannot be had.
+    /// Takes every lock, the first host's first, or none. `failed` says what has not happened when they cannot be had.
     pub(super) async fn lock(&self, wait: Option<Duration>, failed: &str) -> Result<(), Fatal> {
         let sessions = self.everybody()?;
         let mut patience = Patience::of(wait);
@@ -120,10 +119,7 @@ impl Crew {
                 for (session, lock) in group.iter().zip(locks) {
                     match lock {
                         Ok(LockOutcome::Taken(_)) => taken.push(*session),
-                        Ok(LockOutcome::Held(owner)) => {
-                            refused
-                                .push((session.name(), format!("locked by {owner}{}", patience.in_vain())));
-                        }
+                        Ok(LockOutcome::Held(owner)) => refused.push((session.name(), owner)),
                         Ok(LockOutcome::Frozen(freeze)) => {
                             frozen = true;
                             refused.push((session.name(), format!("frozen already: {freeze}")));
