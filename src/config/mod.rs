@@ -53,3 +53,4 @@ pub use types::Rollout;
 pub use types::SshSettings;
 pub use types::Supervisor;
 pub use types::UnknownEnvironment;
+pub use units::parse_duration;

@@ -6,11 +6,13 @@
 //! |---|---|
 //! | `hooks` | which hook runs where |
 //! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
+//! | `split` | hosts that run different releases, and what made them differ |
 //! | `stage` | where a host stands, and the legal transitions |
 //! | `rollout` | which hosts are switched together, in which order |
 //! | `fleet` | doing something on all hosts at once; stopping |
 //! | `transaction` | what goes in, what comes out, the order of the parts |
 //! | `lock` | every lock or none |
+//! | `patience` | how long a held lock is waited for |
 //! | `forward` | prepare, the barrier, what runs once |
 //! | `switch` | the switch, batch by batch, and the pause |
 //! | `commit` | the commit, and cleaning up after it |
@@ -27,10 +29,12 @@ pub mod hooks;
 mod lock;
 mod outcome;
 mod pace;
+mod patience;
 mod plan;
 mod rollout;
 #[cfg(test)]
 mod scripted;
+mod split;
 mod stage;
 mod switch;
 #[cfg(test)]
@@ -41,6 +45,7 @@ mod transaction;
 pub use fleet::Fleet;
 pub use fleet::Member;
 pub use outcome::Outcome;
+pub use patience::Patience;
 pub use plan::Need;
 pub use plan::Problem;
 pub use plan::RollbackProblem;
@@ -49,6 +54,8 @@ pub use plan::problems;
 pub use plan::rollback_release;
 pub use plan::skewed_clocks;
 pub use rollout::Rollout;
+pub use split::Split;
+pub use split::split;
 pub use stage::Stage;
 pub use transaction::Job;
 pub use transaction::Report;

@@ -133,6 +133,7 @@ impl Run<'_> {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
+            wait: self.launch.wait,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
             rollout: deploy::Rollout::of(&self.launch.environment.rollout, &self.hosts()),

@@ -8,6 +8,7 @@ mod random;
 mod rollback;
 mod rollout;
 mod stops;
+mod waits;
 
 use std::time::Duration;
 
@@ -147,6 +148,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
         fleet: Fleet { members: members.collect() },
         events: &events,
         stops: &world.stops,
+        wait: world.wait,
         keep: 2,
         lease: Duration::from_secs(30),
         rollout: rollout(world),
