@@ -37,7 +37,8 @@ pub(super) struct EnvironmentArgs {
         conflicts_with = "artifact"
     )]
     rollback: Option<RollbackTo>,
-    /// Deploy this artifact, made by `rdeploy build -o FILE`, instead of building
+    /// Deploy this artifact, made by `rdeploy build -o FILE`, instead of building (with `resume`: if the
+    /// release is not in the cache here)
     #[arg(long, value_name = "FILE")]
     artifact: Option<PathBuf>,
 }
@@ -46,6 +47,8 @@ pub(super) struct EnvironmentArgs {
 enum EnvironmentVerb {
     /// Build and deploy
     Deploy,
+    /// Bring hosts that were left out, because they could not be reached, level with the others
+    Resume,
     /// End the app of an embedded environment and its hosts
     Stop,
 }
@@ -103,7 +106,12 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         super::tell(&ended)?;
         return Ok(Outcome::Done.code());
     }
+    if args.verb == EnvironmentVerb::Resume && args.rollback.is_some() {
+        return Err(Fatal::usage("`resume` goes to the release that the other hosts run")
+            .hint("leave out --rollback, or leave out `resume`"));
+    }
     let source = match (args.rollback, args.artifact) {
+        (_, artifact) if args.verb == EnvironmentVerb::Resume => Source::Resume(artifact),
         (Some(to), _) => to.source(),
         (None, Some(file)) => Source::Artifact(file),
         (None, None) => Source::Build,

@@ -28,6 +28,9 @@ impl<H: Host> Transaction<'_, H> {
         }
         let agreed = match (taken, job) {
             (Ok(()), Job::Rollback(target)) => self.still_as_checked(&checked, target),
+            (Ok(()), Job::Resume(resumption, _)) if !self.still_left_behind(resumption) => {
+                Err((Outcome::Preflight, Vec::new()))
+            }
             (taken, _) => taken,
         };
         let Err((outcome, unanswered)) = agreed else { return Ok(()) };
@@ -79,6 +82,7 @@ impl<H: Host> Transaction<'_, H> {
         if let Some(member) = self.fleet.members.get_mut(place) {
             member.facts.current = facts.current;
             member.facts.releases = facts.releases;
+            member.facts.absent = facts.absent;
         }
         self.become_stage(place, Stage::Locked);
     }

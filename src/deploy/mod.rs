@@ -13,6 +13,7 @@
 //! | `forward` | prepare, the barrier, the switch |
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
+//! | `resume` | hosts that were left behind |
 //! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
 
@@ -24,6 +25,7 @@ pub mod hooks;
 mod lock;
 mod outcome;
 mod plan;
+mod resume;
 #[cfg(test)]
 mod scripted;
 mod stage;
@@ -42,6 +44,9 @@ pub use plan::next_release;
 pub use plan::problems;
 pub use plan::rollback_release;
 pub use plan::skewed_clocks;
+pub use resume::ResumeProblem;
+pub use resume::Resumption;
+pub use resume::resumption;
 pub use stage::Stage;
 pub use transaction::Job;
 pub use transaction::Report;

@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::Fleet;
 use super::Member;
 use super::Outcome;
+use super::Resumption;
 use super::Stage;
 use super::plan;
 use crate::artifact::Artifact;
 use crate::event::Events;
 use crate::event::HostSummary;
 use crate::event::Phase;
+use crate::host::Facts;
 use crate::host::Host;
 use crate::release::ReleaseId;
 
@@ -28,6 +30,19 @@ pub enum Job<'a> {
     Deploy(&'a Artifact),
     /// An earlier one.
     Rollback(ReleaseId),
+    /// What most hosts run already, on those that were left behind.
+    Resume(&'a Resumption, Option<&'a Artifact>),
+}
+
+impl<'a> Job<'a> {
+    /// The artifact that a host has to be sent, where it is not there yet.
+    pub(super) fn artifact_for(self, facts: &Facts) -> Option<&'a Artifact> {
+        match self {
+            Job::Deploy(artifact) => Some(artifact),
+            Job::Rollback(_) => None,
+            Job::Resume(resumption, artifact) => artifact.filter(|_| resumption.is_lacked_by(facts)),
+        }
+    }
 }
 
 /// How the user stops a run.
@@ -79,6 +94,8 @@ pub struct Transaction<'a, H> {
     pub keep: usize,
     /// How long a switched host waits for a silent client.
     pub lease: Duration,
+    /// The hosts that do not take part because they cannot be reached; the others remember them.
+    pub absent: Vec<String>,
     /// Durations of the steps, by name.
     pub timings: Vec<(String, Duration)>,
 }
@@ -109,7 +126,9 @@ impl<H: Host> Transaction<'_, H> {
                 plan::next_release(jiff::Timestamp::now(), self.fleet.members.iter().map(|m| &m.facts))
             }
             Job::Rollback(release) => release,
+            Job::Resume(resumption, _) => resumption.release,
         };
+        let level = self.set_aside(job);
         let committed = match self.forward(job, release).await {
             Ok(()) => self.commit(&hurry).await,
             Err(stopped) => Err(stopped),
@@ -118,6 +137,7 @@ impl<H: Host> Transaction<'_, H> {
             Ok(()) => self.finish(job, release, &hurry).await,
             Err(stopped) => self.back(stopped, job, release, &hurry).await,
         };
+        self.take_back(level, outcome, &hurry).await;
         self.report(outcome, Some(release))
     }
 

@@ -45,6 +45,8 @@ pub enum Action {
     Commit,
     /// Save the supervisor's list, remove these releases, note the attempt.
     Finish(Vec<ReleaseId>),
+    /// On a host that runs what it should: note which hosts still do not.
+    Absent(Vec<String>),
     /// End the live release's app, and the supervisor's daemon with it where it is the sandbox's own.
     Stop,
 }
@@ -58,6 +60,7 @@ impl Action {
             Self::Activate => "activate",
             Self::Commit => "commit",
             Self::Finish(_) => "finish",
+            Self::Absent(_) => "absent",
             Self::Stop => "stop",
         }
     }
@@ -220,6 +223,7 @@ impl fmt::Display for Action {
             Self::Activate => "switching to the release",
             Self::Commit => "committing the release",
             Self::Finish(_) => "cleaning up",
+            Self::Absent(_) => "noting which hosts are left behind",
             Self::Stop => "ending the app",
         })
     }

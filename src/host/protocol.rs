@@ -149,6 +149,8 @@ pub struct Facts {
     pub current: Option<String>,
     /// The releases there, by id.
     pub releases: Vec<ReleaseRecord>,
+    /// The hosts that were left out of the run that made live what is live here.
+    pub absent: Vec<String>,
     /// Other facts by name.
     pub values: BTreeMap<String, String>,
     /// Notes for a person.
@@ -167,6 +169,9 @@ impl Facts {
             Say::Note(text) | Say::Warning(text) => self.notes.push(text),
             Say::Undone(undone) => self.undone = Some(undone),
             Say::Fact(name, value) if name == "last" => self.last = serde_json::from_str(&value).ok(),
+            Say::Fact(name, value) if name == "absent" => {
+                self.absent = value.split_whitespace().map(str::to_owned).collect();
+            }
             Say::Fact(name, value) if name == "current" => self.current = Some(value),
             Say::Fact(name, value) if name == "release" => {
                 let mut words = value.split(' ');
@@ -244,6 +249,7 @@ mod tests {
             "say fact release 20260101000001 good bb 20260101000000",
             "say fact release lost+found foreign - -",
             "say fact space_kb 1024 /srv",
+            "say fact absent web3 [2001:db8::2]:2222 ",
             r#"say fact last {"outcome":"reverted","attempt":"t1","actor":"a \"b\""}"#,
         ] {
             let Line::Say(say) = Line::parse(line) else { panic!("{line}") };
@@ -254,6 +260,7 @@ mod tests {
         assert_eq!(facts.releases.len(), 2);
         assert_eq!(facts.releases[1].previous, Some(facts.releases[0].id));
         assert_eq!(facts.number("space_kb"), Some(1024));
+        assert_eq!(facts.absent, ["web3", "[2001:db8::2]:2222"]);
         let last = LastAttempt { attempt: "t1".into(), outcome: "reverted".into() };
         assert_eq!(facts.last, Some(last));
     }

@@ -95,6 +95,7 @@ const HOMES: &[(&str, &str)] = &[
     ("lease", ANY),
     ("linked_dirs", ANY),
     ("linked_files", ANY),
+    ("max_unreachable", ENV),
     ("on_failure", "`[hooks]`"),
     ("once", "a hook"),
     ("path", ANY),

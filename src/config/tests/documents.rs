@@ -69,6 +69,7 @@ fn the_reference_names_every_key_and_every_command() {
         "linked_files",
         "path",
         "lease",
+        "max_unreachable",
         "vars",
         "run",
         "source",

@@ -45,6 +45,7 @@ fn what_is_not_written_has_a_default() {
     assert_eq!(environment.health, None);
     assert_eq!(environment.hooks, Hooks::default());
     assert_eq!(environment.lease, seconds(30));
+    assert_eq!(environment.max_unreachable, 0);
     assert_eq!(environment.ssh.connect_timeout, seconds(10));
     let user = Some("deploy".to_owned());
     let host = Host { user, address: "stage.example.com".to_owned(), port: 22, roles: None };
@@ -60,6 +61,7 @@ fn every_key_arrives_where_it_is_used() {
     assert_eq!(environment.linked_files, [".env"]);
     assert_eq!(environment.path, ["/opt/node/bin", "/opt/tools"]);
     assert_eq!(environment.lease, seconds(90));
+    assert_eq!(environment.max_unreachable, 1);
     assert_eq!(environment.settle, seconds(10));
     let vars: Vec<(&str, &str)> = environment.vars.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let expected = [("DEBUG", "false"), ("NODE_ENV", "production"), ("PORT", "3000"), ("TEXT", "two\nlines")];

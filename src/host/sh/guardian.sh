@@ -147,6 +147,10 @@ intent() {
             fi
             case $name:$stage in
                 begin:locked) begin ;;
+                absent:locked)
+                    action_seq=$seq
+                    act absent "$args"
+                    ;;
                 prepare:locked | ready:locked | stop:locked | activate:locked | commit:verified | \
                     commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched

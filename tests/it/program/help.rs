@@ -141,6 +141,8 @@ fn an_environment_has_help_of_its_own() {
 
               Possible values:
               - deploy: Build and deploy
+              - resume: Bring hosts that were left out, because they could not be reached, level with
+                the others
               - stop:   End the app of an embedded environment and its hosts
               
               [default: deploy]
@@ -158,7 +160,8 @@ fn an_environment_has_help_of_its_own() {
               Go back to the release that was live before, or to the one named
 
           --artifact <FILE>
-              Deploy this artifact, made by `rdeploy build -o FILE`, instead of building
+              Deploy this artifact, made by `rdeploy build -o FILE`, instead of building (with `resume`:
+              if the release is not in the cache here)
 
       -h, --help
               Print help (see a summary with '-h')
@@ -250,7 +253,7 @@ fn a_wrong_option_is_answered_on_standard_error() {
     --- stdout
     --- stderr
     error: invalid value 'deplyo' for '[VERB]'
-      [possible values: deploy, stop]
+      [possible values: deploy, resume, stop]
 
       tip: a similar value exists: 'deploy'
 

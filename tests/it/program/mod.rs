@@ -14,6 +14,8 @@ mod locks;
 mod one_off;
 mod output;
 mod preflight;
+mod resume;
 mod stops;
 mod story;
 mod terminal;
+mod unreachable;
