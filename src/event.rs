@@ -45,6 +45,8 @@ pub enum Phase {
     Reverted,
     /// Failed (the text of the failure is in its own event).
     Failed,
+    /// Could not be reached, and is left out of the run.
+    LeftOut,
 }
 
 /// Where output came from.
@@ -119,7 +121,7 @@ pub enum EventKind {
 pub struct HostSummary {
     /// The host's name.
     pub host: String,
-    /// How it ended: `Done`, `Reverted`, `Failed`, or the phase in which an untouched host was left.
+    /// How it ended: `Done`, `Reverted`, `Failed`, `LeftOut`, or the phase in which an untouched host was left.
     pub phase: Phase,
     /// The release `current` points at, where known.
     pub live: Option<String>,

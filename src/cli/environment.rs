@@ -67,11 +67,35 @@ struct DeployArgs {
     wait: WaitArgs,
 }
 
+impl DeployArgs {
+    /// What is made live, and how long a held lock is waited for.
+    fn source(self) -> (Source, WaitArgs) {
+        let source = match (self.rollback, self.artifact) {
+            (Some(to), _) => to.source(),
+            (None, Some(file)) => Source::Artifact(file),
+            (None, None) => Source::Build,
+        };
+        (source, self.wait)
+    }
+}
+
+/// Arguments of `resume`.
+#[derive(Args, Debug)]
+struct ResumeArgs {
+    /// The release's artifact, if it is not in the cache here
+    #[arg(long, value_name = "FILE")]
+    artifact: Option<PathBuf>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
 /// What to do with an environment; nothing said is a deploy.
 #[derive(Debug, Subcommand)]
 enum EnvironmentVerb {
     /// Build and deploy, as without a verb
     Deploy(DeployArgs),
+    /// Bring hosts that were left out, because they could not be reached, level with the others
+    Resume(ResumeArgs),
     /// Show which releases there are on which hosts, and how each stands
     Releases,
     /// Settle what attempts have left that died: undo it, or finish what had committed
@@ -133,19 +157,15 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         )
         .hint("a deploy or rollback needs no verb"));
     }
-    let deploy = match args.verb {
-        None => args.deploy,
-        Some(EnvironmentVerb::Deploy(deploy)) => deploy,
+    let (source, wait) = match args.verb {
+        None => args.deploy.source(),
+        Some(EnvironmentVerb::Deploy(deploy)) => deploy.source(),
+        Some(EnvironmentVerb::Resume(resume)) => (Source::Resume(resume.artifact), resume.wait),
         Some(EnvironmentVerb::Releases) => return releases::run(&environment, &project.root).await,
         Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Lock(args)) => return lock::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Unlock(args)) => return unlock::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Stop) => return stop(&name, &environment, &project.root).await,
-    };
-    let source = match (deploy.rollback, deploy.artifact) {
-        (Some(to), _) => to.source(),
-        (None, Some(file)) => Source::Artifact(file),
-        (None, None) => Source::Build,
     };
     let command = format!("rdeploy {name}");
     launch::launch(Launch {
@@ -154,7 +174,7 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         command,
         root: project.root,
         source,
-        wait: deploy.wait.wait,
+        wait: wait.wait,
         verbose: global.verbose,
     })
     .await

@@ -38,6 +38,8 @@ pub(super) enum Source {
     Artifact(PathBuf),
     /// The release that was live before, or the one named.
     Rollback(Option<ReleaseId>),
+    /// What most hosts run already, for those that were left behind; its artifact, where it is given.
+    Resume(Option<PathBuf>),
 }
 
 /// A deploy or rollback to be run.

@@ -196,7 +196,7 @@ mod tests {
                 assert!(page.contains(&format!("--{option}")), "--{option} of {name} is not explained");
             }
         }
-        for code in [0, 1, 2, 3, 4, 5, 6, 8, 130] {
+        for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 130] {
             assert!(page.contains(&format!("\n| {code} | ")), "exit code {code} is not explained");
         }
     }

@@ -118,6 +118,13 @@ pub(super) async fn open(file: &Path, events: &Events) -> Result<Artifact, NoArt
     })
 }
 
+/// The artifact with this digest, if it is in the cache and undamaged.
+pub(super) async fn cached(digest: &str) -> Option<Artifact> {
+    let digest = digest.parse().ok()?;
+    let found = tokio::task::spawn_blocking(move || cache().ok()?.get(&digest));
+    found.await.ok().flatten()
+}
+
 fn cache() -> Result<Cache, NoArtifact> {
     Cache::default_for_user()
         .map_err(|error| failed(&error, "set RDEPLOY_CACHE_DIR to a directory that can be written to"))

@@ -143,6 +143,7 @@ pub fn one_off(arguments: OneOff) -> Result<Environment, OneOffError> {
         health,
         hooks: Hooks::default(),
         hosts: Hosts::Listed(hosts),
+        max_unreachable: 0,
         vars: std::collections::BTreeMap::new(),
         path: Vec::new(),
         ssh: SshSettings {

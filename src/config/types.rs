@@ -86,6 +86,8 @@ pub struct Environment {
     pub hooks: Hooks,
     /// Where it goes.
     pub hosts: Hosts,
+    /// How many hosts may be left out of a run because they cannot be reached.
+    pub max_unreachable: usize,
     /// Variables for hooks and the app (not for the build).
     pub vars: BTreeMap<String, String>,
     /// Directories put before PATH on hosts.

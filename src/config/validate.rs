@@ -69,9 +69,11 @@ pub(super) fn project(raw: raw::File, file: PathBuf, root: &Path, sink: &mut Sin
         if let Some(own) = own_rollout {
             rollout::check(&own, &environment.name, &hosts, sink);
         }
+        let unreachable = max_unreachable(&environment, &hosts, sink);
         let place = format!("`[env.{}]`", environment.name);
         let merged =
             merged(&environment.name, &app, &raw.build, hosts, layer, (&environment.span, &place), sink);
+        let merged = Environment { max_unreachable: unreachable, ..merged };
         environments.insert(environment.name, merged);
     }
     (!app.is_empty()).then(|| Project { file, root: root.to_owned(), app, environments })
@@ -126,6 +128,7 @@ fn merged(
         health: health(layer.health, sink),
         hooks: hooks(layer.hooks),
         hosts,
+        max_unreachable: 0,
         vars: layer.vars.into_iter().filter_map(|(name, given)| Some((name, given.value?))).collect(),
         path: plain(layer.path),
         ssh: ssh(layer.ssh),
@@ -156,6 +159,28 @@ fn hosts(environment: &raw::Environment, sink: &mut Sink<'_>) -> Hosts {
             Hosts::Listed(hosts.into_iter().map(|at| at.value).collect())
         }
     }
+}
+
+/// How many hosts may be left out; somebody has to be left to deploy to.
+fn max_unreachable(environment: &raw::Environment, hosts: &Hosts, sink: &mut Sink<'_>) -> usize {
+    let Some(given) = &environment.max_unreachable else { return 0 };
+    let Some(allowed) = given.value.and_then(|n| usize::try_from(n).ok()) else { return 0 };
+    let count = match hosts {
+        Hosts::Embedded(count) => usize::from(*count),
+        Hosts::Listed(hosts) => hosts.len(),
+    };
+    // Without hosts, that is what is wrong.
+    if count > 0 && allowed >= count {
+        let name = &environment.name;
+        let plural = if count == 1 { "host" } else { "hosts" };
+        let message = format!("`max_unreachable` is {allowed}, but `[env.{name}]` has only {count} {plural}");
+        let help = match count {
+            1 => "leave it out: a run needs a host".to_owned(),
+            _ => format!("write {} at most: a run needs a host", count - 1),
+        };
+        sink.report(&given.span, Defect::new(message, help));
+    }
+    allowed
 }
 
 /// Refuses links that would collide: twice the same, or one inside another.

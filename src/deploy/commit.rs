@@ -107,14 +107,15 @@ impl<H: Host> Transaction<'_, H> {
         job: Job<'_>,
         release: ReleaseId,
     ) -> Result<(), HostError> {
-        let (point, prune) = match job {
-            Job::Deploy(_) => {
-                let standings: Vec<_> = plan::standings(&member.facts).collect();
-                let prune = retention::prunable(&standings, release, member.facts.live(), self.keep);
-                ("after_deploy", prune)
-            }
-            Job::Rollback(_) => ("after_rollback", Vec::new()),
+        let point = match job {
+            Job::Deploy(_) | Job::Resume(..) => "after_deploy",
+            Job::Rollback(_) => "after_rollback",
         };
+        let mut prune = Vec::new();
+        if job.artifact_for(&member.facts).is_some() {
+            let standings: Vec<_> = plan::standings(&member.facts).collect();
+            prune = retention::prunable(&standings, release, member.facts.live(), self.keep);
+        }
         let host = &member.host;
         self.warn(host, self.hooks(member, point).await);
         self.warn(host, host.act(&Action::Finish(prune), &|say| self.heard(host, say)).await);

@@ -41,13 +41,15 @@ impl<H: Host> Transaction<'_, H> {
     async fn prepare(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) -> Result<(), HostError> {
         let host = &member.host;
         let mut attempt = Attempt::new(release, member.facts.current.as_deref());
-        if let Job::Deploy(artifact) = job {
+        attempt.absent.clone_from(&self.absent);
+        let artifact = job.artifact_for(&member.facts);
+        if let Some(artifact) = artifact {
             attempt.digest = artifact.digest.to_string();
             attempt.commit = artifact.commit.clone().unwrap_or_default();
             attempt.branch = artifact.branch.clone().unwrap_or_default();
         }
         host.begin(&attempt).await?;
-        if let Job::Deploy(artifact) = job {
+        if let Some(artifact) = artifact {
             self.enter(host, Phase::Uploading);
             let total = artifact.compressed_bytes;
             let progress = |sent| {

@@ -20,13 +20,13 @@ fn points(hooks: &Hooks) -> [(&'static str, &[Hook]); 6] {
 
 /// Returns, for each host, the hooks that `verb` runs there. A `once` hook goes to the first host with
 /// one of its roles. What is already in the release when a rollback begins (`after_unpack`) and what
-/// belongs to the other verb never runs.
+/// belongs to the other verb never runs. Of hosts that are left behind only the present ones count.
 pub fn schedule(hooks: &Hooks, hosts: &[&config::Host], verb: Verb) -> Vec<Vec<HookScript>> {
     let mut schedule = vec![Vec::new(); hosts.len()];
     let mut number = 0;
     for (point, hooks) in points(hooks) {
         let at_this_verb = match point {
-            "after_unpack" | "after_deploy" => verb == Verb::Deploy,
+            "after_unpack" | "after_deploy" => matches!(verb, Verb::Deploy | Verb::Resume),
             "after_rollback" => verb == Verb::Rollback,
             _ => true,
         };
@@ -35,6 +35,8 @@ pub fn schedule(hooks: &Hooks, hosts: &[&config::Host], verb: Verb) -> Vec<Vec<H
             let wanted = point == "after_rollback"
                 || match verb {
                     Verb::Deploy => hook.on_deploy,
+                    // What runs once for the fleet ran when the others got the release.
+                    Verb::Resume => hook.on_deploy && !hook.once,
                     Verb::Rollback => hook.on_rollback,
                     _ => false,
                 };
@@ -48,6 +50,29 @@ pub fn schedule(hooks: &Hooks, hosts: &[&config::Host], verb: Verb) -> Vec<Vec<H
         }
     }
     schedule
+}
+
+/// Returns the hooks that could run on a host: those of `schedule`, and each `once` hook that comes to it
+/// where the hosts before it cannot be reached.
+pub fn possible(hooks: &Hooks, host: &config::Host, verb: Verb) -> Vec<HookScript> {
+    schedule(hooks, &[host], verb).pop().unwrap_or_default()
+}
+
+/// Returns the `once` hooks of `verb` that have a host among `all`, but none among those of them that can
+/// be `reached`.
+pub fn homeless(
+    hooks: &Hooks,
+    all: &[&config::Host],
+    reached: &[&config::Host],
+    verb: Verb,
+) -> Vec<HookScript> {
+    let once = |hosts: &[&config::Host]| -> Vec<HookScript> {
+        schedule(hooks, hosts, verb).into_iter().flatten().filter(|script| script.hook.once).collect()
+    };
+    let housed = once(reached);
+    let mut homeless = once(all);
+    homeless.retain(|script| housed.iter().all(|other| other.number != script.number));
+    homeless
 }
 
 #[cfg(test)]
@@ -101,5 +126,38 @@ mod tests {
             names(Verb::Rollback),
             [vec![own(3, "drain"), own(4, "tell")], vec![own(3, "drain")], vec![]]
         );
+        assert_eq!(
+            names(Verb::Resume),
+            [
+                vec![own(1, "install"), own(3, "drain")],
+                vec![own(1, "install"), own(3, "drain")],
+                vec![own(1, "install")],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_once_hook_goes_to_the_first_of_its_hosts_that_can_be_reached() {
+        let hooks = Hooks {
+            before_switch: vec![hook("migrate", &["db"], true, false), hook("drain", &["web"], false, false)],
+            ..Hooks::default()
+        };
+        let hosts = [host("a", &["web"]), host("b", &["db"]), host("c", &["db"])];
+        let all: Vec<&config::Host> = hosts.iter().collect();
+        let runs = |scripts: Vec<HookScript>| -> Vec<String> {
+            scripts.into_iter().map(|script| script.hook.run).collect()
+        };
+        // Every host with the role can do it, and the first that is there does.
+        for host in [&hosts[1], &hosts[2]] {
+            assert_eq!(runs(possible(&hooks, host, Verb::Deploy)), ["migrate"]);
+        }
+        let without_b = [&hosts[0], &hosts[2]];
+        let schedule = schedule(&hooks, &without_b, Verb::Deploy);
+        assert_eq!(schedule.into_iter().map(runs).collect::<Vec<_>>(), [["drain"], ["migrate"]]);
+        assert!(homeless(&hooks, &all, &without_b, Verb::Deploy).is_empty());
+        // Without any of them, nobody does it. What runs on each host of a role needs none.
+        assert_eq!(runs(homeless(&hooks, &all, &[&hosts[0]], Verb::Deploy)), ["migrate"]);
+        assert!(homeless(&hooks, &all, &[&hosts[0]], Verb::Rollback).is_empty());
+        assert!(homeless(&hooks, &all, &[&hosts[1]], Verb::Deploy).is_empty());
     }
 }

@@ -106,7 +106,10 @@ impl<H: Host> Transaction<'_, H> {
         self.lock_places(1..everybody).await?;
         match job {
             Job::Rollback(target) => self.still_as_checked(checked, target),
-            Job::Deploy(_) => Ok(()),
+            Job::Resume(resumption, _) if !self.still_left_behind(resumption) => {
+                Err(Refused::finally(Outcome::Preflight))
+            }
+            Job::Deploy(_) | Job::Resume(..) => Ok(()),
         }
     }
 
@@ -161,6 +164,7 @@ impl<H: Host> Transaction<'_, H> {
         if let Some(member) = self.fleet.members.get_mut(place) {
             member.facts.current = facts.current;
             member.facts.releases = facts.releases;
+            member.facts.absent = facts.absent;
         }
         self.become_stage(place, Stage::Locked);
     }

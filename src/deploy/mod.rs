@@ -18,6 +18,7 @@
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
 //! | `pace` | how fast hosts are put back |
+//! | `resume` | hosts that were left behind |
 //! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
 
@@ -31,6 +32,7 @@ mod outcome;
 mod pace;
 mod patience;
 mod plan;
+mod resume;
 mod rollout;
 #[cfg(test)]
 mod scripted;
@@ -53,6 +55,9 @@ pub use plan::next_release;
 pub use plan::problems;
 pub use plan::rollback_release;
 pub use plan::skewed_clocks;
+pub use resume::ResumeProblem;
+pub use resume::Resumption;
+pub use resume::resumption;
 pub use rollout::Rollout;
 pub use split::Split;
 pub use split::split;

@@ -15,6 +15,8 @@ pub enum Outcome {
     FailedRestored,
     /// It failed, and some host could not be put back.
     FailedStuck,
+    /// Every host that could be reached runs what was asked; the others were left out, as the user allows.
+    Partial,
     /// It is not known how some host ended; its guardian decides.
     Unconfirmed,
     /// The user stopped it, and every host runs what it ran before.
@@ -31,6 +33,7 @@ impl Outcome {
             Self::Locked => 4,
             Self::FailedRestored => 5,
             Self::FailedStuck => 6,
+            Self::Partial => 7,
             Self::Unconfirmed => 8,
             Self::Interrupted => 130,
         }

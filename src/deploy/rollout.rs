@@ -44,6 +44,24 @@ impl Rollout {
         Self { batches, firsts, pause: asked.pause, width }
     }
 
+    /// Returns the same for the hosts that remain when those at these places are set aside; who comes after
+    /// one of them moves up.
+    pub(super) fn without(&self, aside: &[usize]) -> Self {
+        let moved = |place: &usize| {
+            let before = aside.iter().filter(|gone| *gone < place).count();
+            (!aside.contains(place)).then(|| place - before)
+        };
+        let remaining = |batch: &Vec<usize>| {
+            let batch: Vec<usize> = batch.iter().filter_map(moved).collect();
+            (!batch.is_empty()).then_some(batch)
+        };
+        let (first, others) = self.batches.split_at(self.firsts.min(self.batches.len()));
+        let mut batches: Vec<Vec<usize>> = first.iter().filter_map(remaining).collect();
+        let firsts = batches.len();
+        batches.extend(others.iter().filter_map(remaining));
+        Self { batches, firsts, ..self.clone() }
+    }
+
     /// Whether there is a pause after that batch: after the first hosts, where others follow.
     pub(super) fn pauses_after(&self, batch: usize) -> bool {
         batch + 1 == self.firsts && self.firsts < self.batches.len() && !self.pause.is_zero()
@@ -131,6 +149,16 @@ mod tests {
         assert_eq!(pauses(&rollout(0, Batch::Hosts(1), &[]), &three), [0; 0]);
         let mixed = [host(Some(&["web"])), host(Some(&["db"])), host(Some(&["web"]))];
         assert_eq!(pauses(&rollout(2, Batch::All, &["db"]), &mixed), [1], "two batches of first hosts");
+    }
+
+    #[test]
+    fn who_remains_when_others_are_set_aside_keeps_its_batch() {
+        let all = of(&rollout(1, Batch::Hosts(2), &[]), &vec![host(None); 6]);
+        assert_eq!(all.batches, [vec![0], vec![1, 2], vec![3, 4], vec![5]]);
+        let without = all.without(&[1, 3, 4]);
+        assert_eq!((without.batches, without.firsts), (vec![vec![0], vec![1], vec![2]], 1));
+        let without = all.without(&[0, 5]);
+        assert_eq!((without.batches, without.firsts), (vec![vec![0, 1], vec![2, 3]], 0));
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) enum Step {
     AnswerBeforeCommit,
     Commit,
     Finish,
+    Absent,
     Leave,
     Revert,
 }
@@ -100,6 +101,7 @@ pub(super) struct Model {
     pub(super) running: Option<ReleaseId>,
     pub(super) releases: Vec<ReleaseRecord>,
     attempt: Option<(ReleaseId, Option<ReleaseId>)>,
+    absent_then: Vec<String>,
     pub(super) ready: bool,
     pub(super) activated: bool,
     pub(super) committed: bool,
@@ -109,6 +111,8 @@ pub(super) struct Model {
     /// The host has no program that could ask the health check.
     pub(super) asks_for_probe: bool,
     pub(super) pruned: Vec<ReleaseId>,
+    /// The hosts it remembers as left out.
+    pub(super) absent: Vec<String>,
 }
 
 impl Model {
@@ -149,6 +153,7 @@ impl Model {
         Facts {
             current: self.current.map(|id| format!("/srv/shop/releases/{id}")),
             releases: self.releases.clone(),
+            absent: self.absent.clone(),
             ..Facts::default()
         }
     }
@@ -210,6 +215,7 @@ impl World {
             running: Some(id(OLD)),
             releases: vec![record(OLDER, "good", None), record(OLD, "good", Some(OLDER))],
             attempt: None,
+            absent_then: Vec::new(),
             ready: false,
             activated: false,
             committed: false,
@@ -217,6 +223,7 @@ impl World {
             lost: false,
             asks_for_probe: true,
             pruned: Vec::new(),
+            absent: Vec::new(),
         };
         let world = Self::default();
         world.lock().models = vec![model; hosts];
@@ -415,6 +422,7 @@ impl Host for Scripted {
             let previous = attempt.previous.rsplit('/').next().and_then(|name| name.parse().ok());
             assert_eq!(previous, model.current, "the way back is known before anything is done");
             model.attempt = Some((id(&attempt.release), previous));
+            model.absent_then.clone_from(&attempt.absent);
             Ok(())
         };
         self.call(Step::Begin, nothing, work).await
@@ -439,6 +447,7 @@ impl Host for Scripted {
                 let work = |model: &mut Model| {
                     ours(model);
                     let (id, _) = model.attempt.expect("prepared after it was begun");
+                    model.releases.retain(|release| release.id != id || release.state != "failed");
                     model.releases.push(record(&id.to_string(), "preparing", None));
                     Ok(())
                 };
@@ -504,9 +513,19 @@ impl Host for Scripted {
                     assert!(model.committed, "nothing is cleaned up before the commit");
                     model.releases.retain(|release| !prune.contains(&release.id));
                     model.pruned.clone_from(prune);
+                    model.absent.clone_from(&model.absent_then);
                     Ok(())
                 };
                 self.call(Step::Finish, nothing, work).await
+            }
+            Action::Absent(absent) => {
+                let work = |model: &mut Model| {
+                    ours(model);
+                    assert!(model.attempt.is_none(), "nothing is done to a host that is level");
+                    model.absent.clone_from(absent);
+                    Ok(())
+                };
+                self.call(Step::Absent, nothing, work).await
             }
             Action::Stop => panic!("not part of a transaction"),
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Fleet;
 use super::Member;
 use super::Outcome;
+use super::Resumption;
 use super::Rollout;
 use super::Stage;
 use super::plan;
@@ -20,6 +21,7 @@ use crate::artifact::Artifact;
 use crate::event::Events;
 use crate::event::HostSummary;
 use crate::event::Phase;
+use crate::host::Facts;
 use crate::host::Host;
 use crate::release::ReleaseId;
 
@@ -30,6 +32,19 @@ pub enum Job<'a> {
     Deploy(&'a Artifact),
     /// An earlier one.
     Rollback(ReleaseId),
+    /// What most hosts run already, on those that were left behind.
+    Resume(&'a Resumption, Option<&'a Artifact>),
+}
+
+impl<'a> Job<'a> {
+    /// The artifact that a host has to be sent, where it is not there yet.
+    pub(super) fn artifact_for(self, facts: &Facts) -> Option<&'a Artifact> {
+        match self {
+            Job::Deploy(artifact) => Some(artifact),
+            Job::Rollback(_) => None,
+            Job::Resume(resumption, artifact) => artifact.filter(|_| resumption.is_lacked_by(facts)),
+        }
+    }
 }
 
 /// How the user stops a run.
@@ -85,6 +100,8 @@ pub struct Transaction<'a, H> {
     pub lease: Duration,
     /// How the switch moves through the fleet.
     pub rollout: Rollout,
+    /// The hosts that do not take part because they cannot be reached; the others remember them.
+    pub absent: Vec<String>,
     /// Durations of the steps, by name.
     pub timings: Vec<(String, Duration)>,
 }
@@ -115,7 +132,9 @@ impl<H: Host> Transaction<'_, H> {
                 plan::next_release(jiff::Timestamp::now(), self.fleet.members.iter().map(|m| &m.facts))
             }
             Job::Rollback(release) => release,
+            Job::Resume(resumption, _) => resumption.release,
         };
+        let level = self.set_aside(job);
         let committed = match self.forward(job, release).await {
             Ok(()) => self.commit(&hurry).await,
             Err(stopped) => Err(stopped),
@@ -124,6 +143,7 @@ impl<H: Host> Transaction<'_, H> {
             Ok(()) => self.finish(job, release, &hurry).await,
             Err(stopped) => self.back(stopped, job, release, &hurry).await,
         };
+        self.take_back(level, outcome, &hurry).await;
         self.report(outcome, Some(release))
     }
 

@@ -69,8 +69,13 @@ pub struct EmbeddedHost {
 impl EmbeddedHost {
     /// Starts a host on a free port of 127.0.0.1.
     pub async fn start(options: HostOptions) -> io::Result<Self> {
+        Self::start_on(options, 0).await
+    }
+
+    /// Starts a host on this port of 127.0.0.1: one that was there before comes back.
+    pub async fn start_on(options: HostOptions, port: u16) -> io::Result<Self> {
         process::prepare(&options)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let host_key = options.host_key.public();
         let stop = CancellationToken::new();

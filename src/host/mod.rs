@@ -50,6 +50,8 @@ pub enum Action {
     Commit,
     /// Save the supervisor's list, remove these releases, note the attempt.
     Finish(Vec<ReleaseId>),
+    /// On a host that runs what it should: note which hosts still do not.
+    Absent(Vec<String>),
     /// End the live release's app, and the supervisor's daemon with it where it is the sandbox's own.
     Stop,
 }
@@ -64,6 +66,7 @@ impl Action {
             Self::Recheck => "recheck",
             Self::Commit => "commit",
             Self::Finish(_) => "finish",
+            Self::Absent(_) => "absent",
             Self::Stop => "stop",
         }
     }
@@ -233,6 +236,7 @@ impl fmt::Display for Action {
             Self::Recheck => "checking the release again",
             Self::Commit => "committing the release",
             Self::Finish(_) => "cleaning up",
+            Self::Absent(_) => "noting which hosts are left behind",
             Self::Stop => "ending the app",
         })
     }

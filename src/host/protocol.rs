@@ -232,6 +232,8 @@ pub struct Facts {
     pub current: Option<String>,
     /// The releases there, by id.
     pub releases: Vec<ReleaseRecord>,
+    /// The hosts that were left out of the run that made live what is live here.
+    pub absent: Vec<String>,
     /// Other facts by name.
     pub values: BTreeMap<String, String>,
     /// Notes for a person.
@@ -258,6 +260,9 @@ impl Facts {
                 self.undone = Some(undone);
             }
             Say::Fact(name, value) if name == "last" => self.last = serde_json::from_str(&value).ok(),
+            Say::Fact(name, value) if name == "absent" => {
+                self.absent = value.split_whitespace().map(str::to_owned).collect();
+            }
             Say::Fact(name, value) if name == "current" => self.current = Some(value),
             Say::Fact(name, value) if name == "release" => {
                 self.releases.extend(ReleaseRecord::parse(&value));
@@ -346,6 +351,7 @@ mod tests {
             "say fact owner alive t9 ada from desk",
             "say fact settled t0 3 deploy 20260101000002 20260101000001",
             "say undone failed a process cannot be ended",
+            "say fact absent web3 [2001:db8::2]:2222 ",
             r#"say fact last {"outcome":"reverted","attempt":"t1","actor":"a \"b\""}"#,
         ] {
             let Line::Say(say) = Line::parse(line) else { panic!("{line}") };
@@ -365,6 +371,7 @@ mod tests {
         let what = "deploy 20260101000002".to_owned();
         assert_eq!(facts.settled, [Settled { attempt: "t0".into(), what, undone }]);
         let last = LastAttempt { attempt: "t1".into(), outcome: "reverted".into(), release: String::new() };
+        assert_eq!(facts.absent, ["web3", "[2001:db8::2]:2222"]);
         assert_eq!(facts.last, Some(last));
     }
 }

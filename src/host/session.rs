@@ -19,6 +19,7 @@ use super::probe;
 use super::protocol::Facts;
 use super::protocol::Say;
 use super::recovery;
+use super::settings;
 use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
@@ -253,6 +254,11 @@ impl Host for Session {
                 let ids = prune.iter().map(|id| format!(" {id}")).collect::<String>();
                 (format!("finish{ids}"), "cleaning up", Duration::from_secs(600))
             }
+            Action::Absent(hosts) => (
+                format!("absent {}", settings::words(hosts)),
+                "noting which hosts are left behind",
+                ANSWER_LIMIT,
+            ),
             Action::Stop => ("stop".to_owned(), "ending the app", ANSWER_LIMIT),
         };
         match self.living().talk.ask(&intent, doing, limit, heard).await? {

@@ -17,6 +17,8 @@ pub enum Verb {
     Deploy,
     /// Makes an earlier release live again.
     Rollback,
+    /// Brings a host that was left behind level with the others.
+    Resume,
     /// Ends the app of an embedded host.
     Stop,
     /// Freezes the environment.
@@ -35,6 +37,7 @@ impl Verb {
         match self {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
+            Self::Resume => "resume",
             Self::Stop => "stop",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
@@ -95,6 +98,8 @@ pub struct Attempt {
     pub commit: String,
     /// Its git branch, or empty.
     pub branch: String,
+    /// The hosts that do not take part because they cannot be reached.
+    pub absent: Vec<String>,
 }
 
 impl Attempt {
@@ -115,9 +120,21 @@ impl Attempt {
             ("DIGEST", &self.digest),
             ("COMMIT", &self.commit),
             ("BRANCH", &self.branch),
+            ("ABSENT", &words(&self.absent)),
         ])
         .replace('\n', " ")
     }
+}
+
+/// Names that stand in one line to a guardian, which takes no longer ones than 3500 characters. Of more hosts
+/// than that, the others are not remembered by name.
+pub(super) fn words(names: &[String]) -> String {
+    let mut length = 0;
+    let fits = |name: &&String| {
+        length += name.len() + 1;
+        length <= 2000
+    };
+    names.iter().take_while(fits).map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn assignments<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {

@@ -165,6 +165,7 @@ fn end_words(phase: Phase) -> &'static str {
         Phase::Done => "done",
         Phase::Reverted => "put back",
         Phase::Failed => "failed",
+        Phase::LeftOut => "left out",
     }
 }
 
@@ -194,7 +195,7 @@ fn next_step(exit_code: u8) -> &'static str {
         4 => "wait until the other run has ended, then run the same command again",
         5 => "find the cause above or in the log, correct it and deploy again; the app is up as before",
         6 => "look at each host marked failed now: it may serve the wrong release, or nothing",
-        7 => "look at the hosts that are not done, then run the same command again",
+        7 => "when the hosts that were left out can be reached again: `rdeploy ENVIRONMENT resume`",
         8 => "run the same command again: it reads each host's journal and says what stands there",
         130 => "run the same command again when you are ready",
         _ => "please report it, with the log",

@@ -244,5 +244,6 @@ fn phase_word(host: &Host) -> &'static str {
         Some(Phase::Done) => "done",
         Some(Phase::Reverted) => "put back",
         Some(Phase::Failed) => "failed",
+        Some(Phase::LeftOut) => "left out",
     }
 }

@@ -148,7 +148,7 @@ impl<W: Write> Progress<W> {
             }
             Phase::Reverted => (Tone::Warning, words::phase_words(phase).to_owned()),
             // The failure has an event of its own, with its text.
-            Phase::Failed => return None,
+            Phase::Failed | Phase::LeftOut => return None,
             Phase::Connecting
             | Phase::Checking
             | Phase::Locking

@@ -145,7 +145,7 @@ impl Host {
 
     /// Whether nothing more is expected to happen on it.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.phase, Some(Phase::Done | Phase::Reverted | Phase::Failed))
+        matches!(self.phase, Some(Phase::Done | Phase::Reverted | Phase::Failed | Phase::LeftOut))
     }
 }
 

@@ -220,6 +220,7 @@ pub(crate) fn phase_words(phase: Phase) -> &'static str {
         Phase::Done => "done",
         Phase::Reverted => "put back: runs what it ran before",
         Phase::Failed => "failed",
+        Phase::LeftOut => "left out",
     }
 }
 
@@ -232,6 +233,8 @@ fn weight(phase: Phase) -> (Tone, Level) {
         Phase::Waiting | Phase::Finishing => (Tone::Step, Level::Verbose),
         Phase::Preparing | Phase::Switching | Phase::Verifying => (Tone::Step, Level::Always),
         Phase::Failed => (Tone::Bad, Level::Verbose),
+        // A warning says why.
+        Phase::LeftOut => (Tone::Warning, Level::Verbose),
         Phase::Reverting | Phase::Reverted => (Tone::Warning, Level::Always),
         Phase::Done => (Tone::Good, Level::Always),
     }

@@ -228,6 +228,20 @@ impl ConnectError {
         }
     }
 
+    /// Whether nothing was heard of the host: it may be down. A host that answers and is not who it should
+    /// be, or lets nobody in, is another matter.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Tcp { .. } | Self::Timeout { .. } | Self::Closed { .. } => true,
+            Self::KeyExchange { .. }
+            | Self::HostKeyUnknown { .. }
+            | Self::HostKeyChanged { .. }
+            | Self::HostKeyRevoked { .. }
+            | Self::KnownHosts { .. }
+            | Self::LoginRefused { .. } => false,
+        }
+    }
+
     /// What to do next, in one or two sentences.
     pub fn hint(&self) -> String {
         match self {

@@ -99,3 +99,33 @@ fn a_refused_port_and_a_silent_machine_get_different_advice() {
     something accepts connections there but is slow: check the machine's load, whether its sshd waits for DNS, and that the port is that of an SSH server; `ssh.connect_timeout` sets the limit
     ");
 }
+
+#[test]
+fn only_a_host_of_which_nothing_was_heard_is_unreachable() {
+    let host = || "web1".to_owned();
+    let io = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    let limit = Duration::from_secs(10);
+    for error in [
+        ConnectError::Resolve { host: host(), source: io() },
+        ConnectError::Tcp { host: host(), tried: "192.0.2.1:22".into(), source: io() },
+        ConnectError::Timeout { host: host(), stage: Stage::Tcp, limit },
+        ConnectError::Closed { host: host(), stage: Stage::KeyExchange, source: io().into() },
+    ] {
+        assert!(error.is_unreachable(), "{error}");
+    }
+    let (user, offered, unusable) = ("deploy".to_owned(), Vec::new(), Vec::new());
+    for error in [
+        ConnectError::KeyExchange { host: host(), source: io().into() },
+        ConnectError::HostKeyRevoked { host: host(), key: known(3) },
+        ConnectError::KnownHosts { host: host(), file: "known_hosts".into(), source: io() },
+        ConnectError::LoginRefused { host: host(), user, offered, unusable, limited: false, partial: false },
+        ConnectError::HostKeyChanged {
+            host: host(),
+            algorithm: "ssh-ed25519".into(),
+            fingerprint: "SHA256:new".into(),
+            known: vec![known(3)],
+        },
+    ] {
+        assert!(!error.is_unreachable(), "{error}");
+    }
+}

@@ -29,30 +29,53 @@ pub(super) type Checked = Result<(Session, Facts), Unfit>;
 pub(super) struct Unfit {
     /// How far it came.
     phase: Phase,
-    error: String,
+    /// Whether nothing was heard of it, so that it may be left out.
+    pub(super) unreachable: bool,
+    pub(super) error: String,
     hint: Option<String>,
     output: Option<String>,
 }
 
 /// What the checks of all hosts came to.
 pub(super) enum Checks {
-    /// Every host can be deployed to.
-    Fit(Vec<Session>, Vec<Facts>),
+    /// Every host can be deployed to, except those that are left out.
+    Fit(Reached),
     /// Some host cannot; what is known of each.
     Unfit(Vec<Known>),
+}
+
+/// The hosts that take part: their places in the environment, in its order.
+pub(super) struct Reached {
+    pub(super) places: Vec<usize>,
+    pub(super) sessions: Vec<Session>,
+    pub(super) facts: Vec<Facts>,
+}
+
+impl Reached {
+    /// Each host's name and facts.
+    pub(super) fn named(&self) -> Vec<(&str, &Facts)> {
+        self.sessions.iter().map(Session::name).zip(&self.facts).collect()
+    }
 }
 
 /// What a host needs, said when not even the questions could be asked.
 const NEEDS: &str = "the host needs a POSIX sh, coreutils (or BusyBox), tar and gzip";
 
 impl Run<'_> {
-    /// Connects to every host at once and has each check itself.
+    /// Connects to every host at once and has each check itself. Which hosts are left out is decided, and
+    /// said, as soon as all have answered or failed to.
     pub(super) async fn connect(&self, ask: &Arc<dyn ssh::Ask>) -> Vec<Checked> {
         let identity = Identity::from_env();
-        let schedule = self.schedule();
-        let hosts = self.places.all.iter().zip(schedule).enumerate();
-        let checks = hosts.map(|(ordinal, (place, hooks))| self.check(place, ordinal, hooks, &identity, ask));
-        futures_util::future::join_all(checks).await
+        let hooks = &self.launch.environment.hooks;
+        let checks = self.places.all.iter().enumerate().map(|(ordinal, place)| {
+            let hooks = deploy::hooks::possible(hooks, &place.host, self.verb());
+            self.check(place, ordinal, hooks, &identity, ask)
+        });
+        let checked = futures_util::future::join_all(checks).await;
+        if !self.is_stopped_by(&checked) {
+            self.leave_out(&checked);
+        }
+        checked
     }
 
     async fn check(
@@ -68,6 +91,7 @@ impl Run<'_> {
         let connection =
             ssh::connect(&place.target, &self.places.settings, ask).await.map_err(|error| Unfit {
                 phase: Phase::Connecting,
+                unreachable: error.is_unreachable(),
                 error: with_causes(&error),
                 hint: Some(error.hint()),
                 output: None,
@@ -76,6 +100,7 @@ impl Run<'_> {
         self.events.emit(EventKind::PhaseEntered { host: host(), phase: Phase::Checking });
         let unfit = |error: &dyn Error, output: Option<&str>| Unfit {
             phase: Phase::Checking,
+            unreachable: false,
             error: with_causes(error),
             hint: Some(NEEDS.to_owned()),
             output: output.map(str::to_owned),
@@ -88,35 +113,32 @@ impl Run<'_> {
         Ok((session, facts))
     }
 
-    /// States every problem of every host.
+    /// States every problem of every host that is not left out.
     pub(super) fn all_checked(&self, checked: Vec<Checked>, artifact: Option<&Artifact>) -> Checks {
-        let mut sessions = Vec::new();
-        let mut facts = Vec::new();
+        let leaves_out = !self.is_stopped_by(&checked);
+        let mut reached = Reached { places: Vec::new(), sessions: Vec::new(), facts: Vec::new() };
         let mut known = Vec::new();
-        let mut fit = true;
-        for (place, checked) in self.places.all.iter().zip(checked) {
+        let gone = checked.iter().filter(|checked| checked.as_ref().is_err_and(|unfit| unfit.unreachable));
+        let gone = gone.count();
+        for (n, (place, checked)) in self.places.all.iter().zip(checked).enumerate() {
             match checked {
                 Ok((session, found)) => {
                     known.push(Known::checked(&found));
-                    sessions.push(session);
-                    facts.push(found);
+                    reached.places.push(n);
+                    reached.sessions.push(session);
+                    reached.facts.push(found);
                 }
-                Err(Unfit { phase, error, hint, output }) => {
-                    fit = false;
+                Err(_) if leaves_out => known.push(Known::left_out()),
+                Err(Unfit { phase, error, hint, output, unreachable: _ }) => {
                     known.push(Known { phase, live: None });
                     self.failed(&place.target.name, error, hint, output);
                 }
             }
         }
-        let named: Vec<(&str, &Facts)> = sessions.iter().map(Session::name).zip(&facts).collect();
-        let need = artifact.map(|artifact| deploy::Need {
-            bytes: artifact.tar_bytes,
-            entries: artifact.manifest.entries.len() as u64,
-        });
-        for problem in deploy::problems(&named, need) {
-            fit = false;
-            self.failed(&problem.host, problem.text, None, None);
-        }
+        self.judge_policy(gone);
+        let named = reached.named();
+        let mut fit = leaves_out && self.all_have_a_home(&reached.places);
+        fit &= self.has_no_problem(&named, artifact);
         for skew in deploy::skewed_clocks(&named, jiff::Timestamp::now().as_second()) {
             self.events.emit(EventKind::Warned { host: Some(skew.host), text: skew.text });
         }
@@ -126,7 +148,20 @@ impl Run<'_> {
                 self.events.emit(EventKind::Noted { host, text: note.clone() });
             }
         }
-        if fit { Checks::Fit(sessions, facts) } else { Checks::Unfit(known) }
+        if fit { Checks::Fit(reached) } else { Checks::Unfit(known) }
+    }
+
+    /// States what keeps these hosts from getting an artifact. Returns whether nothing does.
+    pub(super) fn has_no_problem(&self, hosts: &[(&str, &Facts)], artifact: Option<&Artifact>) -> bool {
+        let need = artifact.map(|artifact| deploy::Need {
+            bytes: artifact.tar_bytes,
+            entries: artifact.manifest.entries.len() as u64,
+        });
+        let problems = deploy::problems(hosts, need);
+        for problem in &problems {
+            self.failed(&problem.host, problem.text.clone(), None, None);
+        }
+        problems.is_empty()
     }
 
     fn failed(&self, host: &str, error: String, hint: Option<String>, output: Option<String>) {

@@ -1,6 +1,7 @@
 //! Owns where a rollback goes, and how the end of a run is put into words.
 
 use super::Run;
+use super::checks::Reached;
 use crate::cli::launch::Source;
 use crate::deploy;
 use crate::deploy::Outcome;
@@ -28,26 +29,32 @@ impl Known {
     pub(super) fn checked(facts: &Facts) -> Self {
         Self { phase: Phase::Checking, live: Some(facts.live_shown()) }
     }
+
+    /// A host that the run goes on without.
+    pub(super) fn left_out() -> Self {
+        Self { phase: Phase::LeftOut, live: None }
+    }
 }
 
 impl Run<'_> {
     /// The release a rollback goes to, or the end of the run.
     pub(super) fn rollback_to(
         &self,
-        facts: &[Facts],
+        reached: &Reached,
         wanted: Option<ReleaseId>,
     ) -> Result<ReleaseId, Summary> {
-        let named: Vec<(&str, &Facts)> =
-            self.places.all.iter().map(|place| place.target.name.as_str()).zip(facts).collect();
-        let known = || facts.iter().map(Known::checked).collect();
-        deploy::rollback_release(&named, wanted).map_err(|problem| {
+        let known = || self.known(reached);
+        deploy::rollback_release(&reached.named(), wanted).map_err(|problem| {
             if let RollbackProblem::Live(release) = problem {
                 return Summary {
                     headline: format!("nothing to do: {} runs {release} already", self.launch.goal),
                     ..self.ended(Outcome::Done, known())
                 };
             }
-            let hint = self.choices(facts);
+            let mut hint = self.choices(&reached.facts);
+            if reached.facts.iter().any(|facts| !facts.absent.is_empty()) {
+                hint = format!("bring all hosts level first: `{} resume`; or {hint}", self.launch.command);
+            }
             let error = problem.to_string();
             self.events.emit(EventKind::Failed { host: None, error, hint: Some(hint), output: None });
             self.ended(Outcome::Preflight, known())
@@ -76,6 +83,14 @@ impl Run<'_> {
         }
     }
 
+    /// What is known of each host of the environment, when those that were reached are as they were.
+    pub(super) fn known(&self, reached: &Reached) -> Vec<Known> {
+        let mut checked = reached.facts.iter().map(Known::checked);
+        let places = 0..self.places.all.len();
+        let known = |place| if reached.places.contains(&place) { checked.next() } else { None };
+        places.map(known).map(|known| known.unwrap_or_else(Known::left_out)).collect()
+    }
+
     /// The summary of a run that touched no host. A host of which nothing is known was not reached.
     pub(super) fn ended(&self, outcome: Outcome, known: Vec<Known>) -> Summary {
         let unknown = std::iter::repeat(Known { phase: Phase::Checking, live: None });
@@ -93,13 +108,24 @@ impl Run<'_> {
         let goal = &self.launch.goal;
         let verb = self.verb().name();
         let of = match self.verb() {
-            Verb::Rollback => format!("of {goal}"),
+            Verb::Rollback | Verb::Resume => format!("of {goal}"),
             _ => format!("to {goal}"),
         };
         let release = report.release.map(|id| format!(" {id}")).unwrap_or_default();
-        let headline = match (report.outcome, self.verb(), &self.launch.source) {
-            (Outcome::Done, Verb::Rollback, _) => format!("rolled {goal} back to{release}"),
-            (Outcome::Done, _, _) => format!("deployed{release} to {goal}"),
+        let left_out = report.hosts.iter().filter(|host| host.phase == Phase::LeftOut);
+        let left_out: Vec<&str> = left_out.map(|host| host.host.as_str()).collect();
+        let (outcome, but) = match (report.outcome, left_out.as_slice()) {
+            (Outcome::Done, [_, ..]) => (Outcome::Partial, format!(", without {}", left_out.join(", "))),
+            (outcome, _) => (outcome, String::new()),
+        };
+        let headline = match (outcome, self.verb(), &self.launch.source) {
+            (Outcome::Done | Outcome::Partial, Verb::Rollback, _) => {
+                format!("rolled {goal} back to{release}{but}")
+            }
+            (Outcome::Done | Outcome::Partial, Verb::Resume, _) => {
+                format!("brought {goal} level with{release}{but}")
+            }
+            (Outcome::Done | Outcome::Partial, _, _) => format!("deployed{release} to {goal}{but}"),
             (Outcome::Usage, _, Source::Build) => "the build failed".to_owned(),
             (Outcome::Usage | Outcome::Preflight | Outcome::Locked, _, _) => {
                 format!("the {verb} {of} did not start")
@@ -111,6 +137,6 @@ impl Run<'_> {
             (Outcome::Unconfirmed, _, _) => format!("the {verb} {of} ended without the word of every host"),
             (Outcome::Interrupted, _, _) => format!("the {verb} {of} was stopped"),
         };
-        Summary { headline, exit_code: report.outcome.code(), hosts: report.hosts, timings: report.timings }
+        Summary { headline, exit_code: outcome.code(), hosts: report.hosts, timings: report.timings }
     }
 }

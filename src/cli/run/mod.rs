@@ -4,9 +4,13 @@
 //! |---|---|
 //! | `checks` | connecting, and every problem of every host |
 //! | `ending` | where a rollback goes, and how the end is put into words |
+//! | `reach` | which hosts are left out because they cannot be reached |
+//! | `resume` | which hosts are behind, and where their artifact comes from |
 
 mod checks;
 mod ending;
+mod reach;
+mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +25,7 @@ use super::place::Places;
 use super::release_source;
 use super::release_source::NoArtifact;
 use crate::artifact::Artifact;
-use crate::config;
+use crate::config::Environment;
 use crate::deploy;
 use crate::deploy::Fleet;
 use crate::deploy::Job;
@@ -32,15 +36,12 @@ use crate::deploy::Transaction;
 use crate::event::EventKind;
 use crate::event::Events;
 use crate::event::Summary;
-use crate::host::Facts;
-use crate::host::HookScript;
-use crate::host::Session;
 use crate::host::Verb;
 use crate::report;
 use crate::ssh;
 
 use checks::Checks;
-use ending::Known;
+use checks::Reached;
 
 /// A run under way.
 pub(super) struct Run<'a> {
@@ -54,6 +55,7 @@ impl Run<'_> {
     fn verb(&self) -> Verb {
         match self.launch.source {
             Source::Rollback(_) => Verb::Rollback,
+            Source::Resume(_) => Verb::Resume,
             Source::Build | Source::Artifact(_) => Verb::Deploy,
         }
     }
@@ -75,7 +77,7 @@ impl Run<'_> {
                 // Nothing has been changed yet, so nothing is worth waiting for.
                 () = self.stops.cancel.cancelled() => None,
             };
-            if checked.iter().flatten().any(Result::is_err) {
+            if checked.as_ref().is_some_and(|checked| self.is_stopped_by(checked)) {
                 build_stop.cancel();
             }
             checked
@@ -98,32 +100,42 @@ impl Run<'_> {
             release_source::state(error, self.events);
         }
         match (checks, made) {
-            (Checks::Fit(sessions, facts), Ok(artifact)) => {
-                self.transact(sessions, facts, artifact.as_ref(), built).await
-            }
-            (Checks::Fit(_, facts), Err(_)) => {
-                self.ended(Outcome::Usage, facts.iter().map(Known::checked).collect())
-            }
+            (Checks::Fit(reached), Ok(artifact)) => self.transact(reached, artifact, built).await,
+            (Checks::Fit(reached), Err(_)) => self.ended(Outcome::Usage, self.known(&reached)),
             (Checks::Unfit(known), _) => self.ended(Outcome::Preflight, known),
         }
     }
 
-    async fn transact(
-        &self,
-        sessions: Vec<Session>,
-        facts: Vec<Facts>,
-        artifact: Option<&Artifact>,
-        built: Duration,
-    ) -> Summary {
-        let job = match (artifact, &self.launch.source) {
-            (Some(artifact), _) => Job::Deploy(artifact),
-            (None, Source::Rollback(wanted)) => match self.rollback_to(&facts, *wanted) {
+    async fn transact(&self, reached: Reached, artifact: Option<Artifact>, built: Duration) -> Summary {
+        let mut absent = self.left_out(&reached.places);
+        let mut timings = Vec::new();
+        let (artifact, resumption) = match &self.launch.source {
+            Source::Resume(_) => match self.resumption(&reached, artifact).await {
+                Ok((resumption, artifact)) => {
+                    absent = self.still_absent(&reached);
+                    (artifact, Some(resumption))
+                }
+                Err(summary) => return summary,
+            },
+            Source::Build | Source::Artifact(_) | Source::Rollback(_) => {
+                timings.extend(artifact.as_ref().map(|_| ("build".to_owned(), built)));
+                (artifact, None)
+            }
+        };
+        let job = match (&resumption, &artifact, &self.launch.source) {
+            (Some(resumption), artifact, _) => Job::Resume(resumption, artifact.as_ref()),
+            (None, Some(artifact), _) => Job::Deploy(artifact),
+            (None, None, Source::Rollback(wanted)) => match self.rollback_to(&reached, *wanted) {
                 Ok(release) => Job::Rollback(release),
                 Err(summary) => return summary,
             },
-            (None, _) => return self.ended(Outcome::Usage, facts.iter().map(Known::checked).collect()),
+            (None, None, _) => return self.ended(Outcome::Usage, self.known(&reached)),
         };
-        let schedule = self.schedule();
+        let Environment { hooks, rollout, .. } = &self.launch.environment;
+        let hosts = self.hosts(&reached.places);
+        let schedule = deploy::hooks::schedule(hooks, &hosts, self.verb());
+        let rollout = deploy::Rollout::of(rollout, &hosts);
+        let Reached { places, sessions, facts } = reached;
         let members = sessions
             .into_iter()
             .zip(facts)
@@ -136,29 +148,25 @@ impl Run<'_> {
             wait: self.launch.wait,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
-            rollout: deploy::Rollout::of(&self.launch.environment.rollout, &self.hosts()),
-            timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
+            rollout,
+            absent,
+            timings,
         };
-        let report = transaction.run(job).await;
+        let mut report = transaction.run(job).await;
+        report.hosts = self.with_left_out(&places, report.hosts);
         self.summary(report)
     }
 
     async fn artifact(&self, cancel: &CancellationToken) -> Result<Option<Artifact>, NoArtifact> {
         let made = match &self.launch.source {
-            Source::Rollback(_) => return Ok(None),
-            Source::Artifact(file) => release_source::open(file, self.events).await,
+            Source::Rollback(_) | Source::Resume(None) => return Ok(None),
+            Source::Artifact(file) | Source::Resume(Some(file)) => {
+                release_source::open(file, self.events).await
+            }
             Source::Build => {
                 release_source::build(&self.launch.environment, &self.launch.root, self.events, cancel).await
             }
         };
         made.map(Some)
-    }
-
-    fn schedule(&self) -> Vec<Vec<HookScript>> {
-        deploy::hooks::schedule(&self.launch.environment.hooks, &self.hosts(), self.verb())
-    }
-
-    fn hosts(&self) -> Vec<&config::Host> {
-        self.places.all.iter().map(|place| &place.host).collect()
     }
 }

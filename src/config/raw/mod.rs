@@ -85,6 +85,7 @@ pub(super) struct Environment {
     pub(super) span: Span,
     pub(super) hosts: Field<Vec<At<types::Host>>>,
     pub(super) embedded: Field<u8>,
+    pub(super) max_unreachable: Field<u32>,
     pub(super) layer: Layer,
 }
 
@@ -115,10 +116,11 @@ fn environment(item: &Item<'_>, places: &Places, sink: &mut Sink<'_>) -> Option<
         let count = item.whole(sink, &(1..=9))?;
         u8::try_from(count).ok()
     });
+    let max_unreachable = table.read(sink, "max_unreachable", |item, sink| item.whole(sink, &(0..=9_999)));
     let layer = layer(&mut table, places, sink);
     let span = table.span.clone();
     table.finish(sink, |item, known| unknown::explain(Level::Environment, item, known));
-    Some(Environment { name: name.ok()?, span, hosts, embedded, layer })
+    Some(Environment { name: name.ok()?, span, hosts, embedded, max_unreachable, layer })
 }
 
 fn layer(table: &mut Table<'_>, places: &Places, sink: &mut Sink<'_>) -> Layer {

@@ -100,6 +100,7 @@ const HOMES: &[(&str, &str)] = &[
     ("lease", ANY),
     ("linked_dirs", ANY),
     ("linked_files", ANY),
+    ("max_unreachable", ENV),
     ("on_failure", "`[hooks]`"),
     ("once", "a hook"),
     ("order", "`rollout`"),

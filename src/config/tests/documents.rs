@@ -74,6 +74,7 @@ fn the_reference_names_every_key_and_every_command() {
         "batch",
         "pause",
         "order",
+        "max_unreachable",
         "vars",
         "run",
         "source",

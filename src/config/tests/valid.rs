@@ -46,6 +46,7 @@ fn what_is_not_written_has_a_default() {
     assert_eq!(environment.hooks, Hooks::default());
     assert_eq!(environment.lease, seconds(30));
     assert_eq!(environment.rollout, Rollout::default());
+    assert_eq!(environment.max_unreachable, 0);
     assert_eq!(environment.ssh.connect_timeout, seconds(10));
     let user = Some("deploy".to_owned());
     let host = Host { user, address: "stage.example.com".to_owned(), port: 22, roles: None };
@@ -64,6 +65,7 @@ fn every_key_arrives_where_it_is_used() {
     let order = vec!["db".to_owned(), "web".to_owned()];
     let expected = Rollout { first: 1, batch: Batch::Percent(25), pause: seconds(60), order };
     assert_eq!(environment.rollout, expected);
+    assert_eq!(environment.max_unreachable, 1);
     assert_eq!(environment.settle, seconds(10));
     let vars: Vec<(&str, &str)> = environment.vars.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let expected = [("DEBUG", "false"), ("NODE_ENV", "production"), ("PORT", "3000"), ("TEXT", "two\nlines")];

@@ -5,6 +5,7 @@ mod failures;
 mod good;
 mod plan;
 mod random;
+mod resume;
 mod rollback;
 mod rollout;
 mod stops;
@@ -137,6 +138,20 @@ fn artifact() -> Artifact {
 
 /// Runs a transaction on the whole world and judges its end. `checked` is what preflight had found.
 async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Vec<Facts>) -> Ended {
+    let ended = run_without(world, hooks, verb, job, checked, &[]).await;
+    judge(world, &ended);
+    ended
+}
+
+/// Runs it without the hosts that are `absent`, and judges nothing.
+async fn run_without(
+    world: &World,
+    hooks: &Hooks,
+    verb: Verb,
+    job: Job<'_>,
+    checked: Vec<Facts>,
+    absent: &[&str],
+) -> Ended {
     let (events, mut receiver) = Events::channel();
     let hosts = world.models().len();
     let members = schedule(hooks, hosts, verb)
@@ -152,6 +167,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
         keep: 2,
         lease: Duration::from_secs(30),
         rollout: rollout(world),
+        absent: absent.iter().map(|host| (*host).to_owned()).collect(),
         timings: Vec::new(),
     };
     let patience = async {
@@ -170,9 +186,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
     while let Some(event) = receiver.recv().await {
         stated.push(event.kind);
     }
-    let ended = Ended { report, events: stated };
-    judge(world, &ended);
-    ended
+    Ended { report, events: stated }
 }
 
 async fn deploy(world: &World) -> Ended {
@@ -218,7 +232,7 @@ fn judge(world: &World, ended: &Ended) {
             assert!(all_old, "{}", context());
         }
         Outcome::FailedStuck | Outcome::Unconfirmed => {}
-        Outcome::Usage => panic!("a transaction knows no usage"),
+        Outcome::Usage | Outcome::Partial => panic!("not known to a transaction"),
     }
     for (summary, (model, before)) in ended.report.hosts.iter().zip(models.iter().zip(&before)) {
         // What the summary says a host runs, it runs, now and when all guardians have ended.

@@ -4,7 +4,7 @@
 
 # work_commit: one journal record decides; everything before it can be done again.
 work_commit() {
-    if [ "$VERB" = deploy ]; then
+    if made_here; then
         printf '%s\n' "$PREVIOUS_ID" | put_file "$PRIVATE/releases/$RELEASE_ID/previous" ||
             fail "could not note what ran before" || return
     fi
@@ -13,8 +13,8 @@ work_commit() {
     journal committed || fail "could not write the journal" || return
     # Going back says that what was left is bad; going forward again says nothing about it.
     case $VERB:$PREVIOUS_ID in
-        rollback:*[!0-9]* | rollback:) ;;
-        rollback:*)
+        deploy:* | *:*[!0-9]* | *:) ;;
+        *)
             if [ -d "$PRIVATE/releases/$PREVIOUS_ID" ] && [ "$RELEASE_ID" -lt "$PREVIOUS_ID" ]; then
                 set_state "$PREVIOUS_ID" bad
             fi
@@ -38,11 +38,12 @@ work_finish() {
     # Else the guardian that committed has died, and who settled its attempt has noted it.
     if journaled committed; then
         adopt_previous
-        if [ "$VERB" = rollback ]; then
-            note_revision "$OWNER rolled back to release $RELEASE_ID"
-        else
-            note_revision "Branch ${BRANCH:-none} (at ${COMMIT:-none}) deployed as release $RELEASE_ID by $OWNER"
-        fi
+        case $VERB in
+            rollback) note_revision "$OWNER rolled back to release $RELEASE_ID" ;;
+            resume) note_revision "$OWNER brought this host level with the others, at release $RELEASE_ID" ;;
+            *) note_revision "Branch ${BRANCH:-none} (at ${COMMIT:-none}) deployed as release $RELEASE_ID by $OWNER" ;;
+        esac
+        note_absent "$ABSENT"
         history 'done' ''
     fi
     ln "$RUN/lock" "$RUN/finished" 2>/dev/null
@@ -85,7 +86,7 @@ stop_daemon() {
 # forget_failed: a failed release stays, marked, for whoever looks into it; the one before it goes. Only
 # a release that this attempt made can have failed in it.
 forget_failed() {
-    [ "$VERB" = deploy ] && [ -n "$RELEASE_ID" ] || return 0
+    [ "$VERB" != rollback ] && [ -n "$RELEASE_ID" ] || return 0
     rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
     rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
     [ -e "$RUN/made" ] || return 0
@@ -140,6 +141,20 @@ runs_from() {
                 ;;
             esac
         done
+}
+
+# work_absent NAMES: on a host that runs what it should; which hosts still do not.
+work_absent() { note_absent "$1" || fail "could not write $PRIVATE/absent"; }
+
+# note_absent NAMES: which hosts do not run what this one runs, because they could not be reached; one a
+# line. Without any there is no such file.
+note_absent() {
+    if [ -z "$1" ]; then
+        rm -f "$PRIVATE/absent"
+    elif ! printf '%s\n' "$1" | tr ' ' '\n' | put_file "$PRIVATE/absent" 2>/dev/null; then
+        say warning "the hosts that were left out could not be noted in $PRIVATE/absent"
+        return 1
+    fi
 }
 
 # note_revision LINE: Capistrano's log, which others may read.

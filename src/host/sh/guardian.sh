@@ -161,6 +161,10 @@ intent() {
             fi
             case $name:$stage in
                 begin:locked) begin ;;
+                absent:locked)
+                    action_seq=$seq
+                    act absent "$args"
+                    ;;
                 freeze:locked)
                     action_seq=$seq
                     if printf '%s\n' "$args" | put_file "$RUN/message"; then

@@ -6,8 +6,9 @@
 # Variables, all from `settings` and `attempt` (see src/host/settings.rs):
 #   ROOT        deploy_to            APP, ENV    project and environment that own this tree
 #   TOKEN       names this attempt   HOST, ROLES this host, as hooks see it
-#   VERB        deploy or rollback   LEASE       seconds a switched host waits for a silent client
+#   VERB        deploy, rollback or resume   LEASE       seconds a switched host waits for a silent client
 #   RELEASE_ID  what is being made live      PREVIOUS  what `current` held before (the link's text, or empty)
+#   ABSENT      the hosts that do not take part because they cannot be reached
 # and derived: PRIVATE, RUN (this attempt's directory), RELEASE, RECIPE, PREVIOUS_ID, LEAVING, BEFORE, WORK.
 #
 # Two rules of POSIX shells to keep in mind here: a redirection that fails ends the whole shell when the
@@ -45,6 +46,7 @@ derive() {
     BEFORE=$RUN/before
     WORK=$RUN/work
     RELEASE_ID=${RELEASE_ID:-} PREVIOUS=${PREVIOUS:-} DIGEST=${DIGEST:-} COMMIT=${COMMIT:-} BRANCH=${BRANCH:-}
+    ABSENT=${ABSENT:-}
     use_release "$RELEASE_ID"
     PREVIOUS_ID=${PREVIOUS%"${PREVIOUS##*[!/]}"}
     PREVIOUS_ID=${PREVIOUS_ID##*/}

@@ -90,6 +90,7 @@ check_outlive() {
 # state_facts: what stands on the host, for the plan.
 state_facts() {
     say fact "last $(tail -n 1 "$PRIVATE/history.ndjson" 2>/dev/null)"
+    [ ! -s "$PRIVATE/absent" ] || say fact "absent $(tr '\n' ' ' <"$PRIVATE/absent")"
     if [ -L "$ROOT/current" ]; then
         say fact "current $(readlink "$ROOT/current")"
     fi

@@ -87,10 +87,21 @@ link_one() {
         fail "could not link $RELEASE/$1 to $ROOT/shared/$1"
 }
 
+# forget_attempt ID: what an earlier attempt at this very release left on a host that was then left behind.
+forget_attempt() {
+    [ -d "$PRIVATE/releases/$1" ] || return 0
+    state_of "$1"
+    case $line in failed | preparing | '') remove_release "$1" ;; esac
+}
+
+# made_here: whether this attempt made the release, rather than going to one that was there.
+made_here() { [ -e "$RUN/made" ]; }
+
 # work_prepare: from incoming to releases/<id>.
 work_prepare() {
     prepare_from=$PRIVATE/incoming/$DIGEST/$TOKEN
     verify "$prepare_from" || return
+    forget_attempt "$RELEASE_ID"
     [ ! -e "$RELEASE" ] || fail "$RELEASE is already there" || return
     find "$prepare_from" -type d ! -perm 755 -exec chmod 755 {} + &&
         find "$prepare_from" -type f -perm -100 ! -perm 755 -exec chmod 755 {} + &&
@@ -121,7 +132,7 @@ work_ready() {
     if [ -n "$PREVIOUS" ]; then
         ln -s "$PREVIOUS" "$RUN/undo/current" || fail "could not make the link back to $PREVIOUS" || return
     fi
-    if [ "$VERB" = deploy ]; then
+    if made_here; then
         (app_compile) || return
     fi
     (app_record) || return
@@ -156,7 +167,7 @@ hook_run() {
     set -- "$RUN/meta/hooks/$1/$2" "$RUN/meta/hooks/env.sh"
     # A login may export variables of these names; what they hold now means nothing to the hook.
     unset ROOT APP ENV TOKEN HOST OWNER FROM CI_URL VERB LEASE ORDINAL ACTIVATE_LIMIT RELEASE_ID PREVIOUS
-    unset DIGEST COMMIT BRANCH PRIVATE RUN BEFORE WORK RELEASE RECIPE PREVIOUS_ID LEAVING
+    unset DIGEST COMMIT BRANCH ABSENT PRIVATE RUN BEFORE WORK RELEASE RECIPE PREVIOUS_ID LEAVING
     # shellcheck disable=SC1090
     . "$2"
     exec sh "$1" </dev/null

@@ -221,6 +221,7 @@ pub(super) fn attempt(rig: &Rig, release: &str, parcel: &Parcel) -> Attempt {
         digest: parcel.digest.clone(),
         commit: "c0ffee".to_owned(),
         branch: "main".to_owned(),
+        absent: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ mod previous;
 mod processes;
 mod reader;
 mod recheck;
+mod resume;
 mod retention;
 mod revert;
 mod rig;

@@ -289,7 +289,7 @@ impl Rig {
         until(&format!("everything to be gone: {:?}", self.processes()), || self.processes().is_empty());
         assert_eq!(names(&self.private("run")), [""; 0]);
         assert_eq!(names(&self.tmp()), [""; 0]);
-        let expected = ["app", "history.ndjson", "incoming", "manifests", "releases", "run"];
+        let expected = ["absent", "app", "history.ndjson", "incoming", "manifests", "releases", "run"];
         let found = names(&self.private(""));
         assert!(found.iter().all(|name| expected.contains(&name.as_str())), "{found:?}");
         assert_eq!(names(&self.private("incoming")), [""; 0]);

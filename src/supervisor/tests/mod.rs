@@ -92,6 +92,7 @@ pub(super) fn environment(supervisor: Supervisor) -> Environment {
         settle: Duration::from_secs(1),
         health: None,
         hooks: config::Hooks::default(),
+        max_unreachable: 0,
         hosts: config::Hosts::Embedded(1),
         vars: BTreeMap::new(),
         path: vec![],

@@ -71,8 +71,7 @@ fn a_host_rebooted_after_its_switch_is_undone_by_the_next_deploy() {
 
 #[test]
 fn a_client_that_died_before_a_host_was_rebooted_is_recovered_from() {
-    let Some(site) =
-        Site::on_own_hosts("a_client_that_died_before_a_host_was_rebooted_is_recovered_from", 2)
+    let Some(site) = Site::on_own_hosts("a_client_that_died_before_a_host_was_rebooted_is_recovered_from", 2)
     else {
         return;
     };
@@ -135,9 +134,9 @@ fn a_host_that_would_kill_the_guardian_at_logout_is_refused() {
 
 #[test]
 fn a_disk_that_fills_up_while_the_release_arrives_leaves_everything_as_it_was() {
-    let Some(site) = Site::on_three_hosts(
-        "a_disk_that_fills_up_while_the_release_arrives_leaves_everything_as_it_was",
-    ) else {
+    let Some(site) =
+        Site::on_three_hosts("a_disk_that_fills_up_while_the_release_arrives_leaves_everything_as_it_was")
+    else {
         return;
     };
     site.small_disk(site.host(2), "64m");

@@ -1,5 +1,5 @@
 //! The codes that no other test is about. (0 and 5: `story`; 2: `help`, `builds`; 3: `preflight`; 4:
-//! `locks`; 8 and 130: `stops`.)
+//! `locks`; 7: `resume`; 8 and 130: `stops`.)
 
 use std::process::Command;
 

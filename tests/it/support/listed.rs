@@ -6,8 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use rdeploy::embedded::EmbeddedHost;
+use rdeploy::embedded::HostOptions;
 use rdeploy::embedded::KeyPair;
 use rdeploy::embedded::Sandbox;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
 use super::project::DEPLOY_TO;
@@ -19,6 +21,9 @@ use super::project::write_program;
 /// The hosts, and what lets one log in to them.
 pub(crate) struct Listed {
     hosts: Vec<Option<EmbeddedHost>>,
+    options: Vec<HostOptions>,
+    /// Keep the ports of hosts that are not there, so that nobody else gets them.
+    kept: Vec<Option<TcpSocket>>,
     ports: Vec<u16>,
     dir: PathBuf,
     runtime: Runtime,
@@ -30,11 +35,20 @@ impl Listed {
         let dir = project.beside("hosts");
         let sandbox = Sandbox::in_dir(&dir).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let mut listed = Self { hosts: Vec::new(), ports: Vec::new(), dir, runtime: runtime.unwrap() };
+        let mut listed = Self {
+            hosts: Vec::new(),
+            options: Vec::new(),
+            kept: Vec::new(),
+            ports: Vec::new(),
+            dir,
+            runtime: runtime.unwrap(),
+        };
         let mut known = String::new();
         for n in 1..=hosts {
             let mut options = sandbox.host(n).unwrap().options(&sandbox.login_key().unwrap()).unwrap();
             options.path = Some(listed.tree_of_its_own(usize::from(n)).into());
+            listed.options.push(options.clone());
+            listed.kept.push(None);
             let host = listed.runtime.block_on(EmbeddedHost::start(options)).unwrap();
             known.push_str(&host.host_key_line());
             let port = host.address().port();
@@ -150,5 +164,18 @@ impl Listed {
     pub(crate) fn stop(&mut self, n: usize) {
         let host = self.hosts[n - 1].take().unwrap();
         self.runtime.block_on(host.stop());
+        let _entered = self.runtime.enter();
+        let kept = TcpSocket::new_v4().unwrap();
+        kept.set_reuseaddr(true).unwrap();
+        kept.bind(([127, 0, 0, 1], self.ports[n - 1]).into()).unwrap();
+        self.kept[n - 1] = Some(kept);
+    }
+
+    /// Host `n` is there again, as it was.
+    pub(crate) fn start_again(&mut self, n: usize) {
+        let options = self.options[n - 1].clone();
+        let host = self.runtime.block_on(EmbeddedHost::start_on(options, self.ports[n - 1])).unwrap();
+        self.hosts[n - 1] = Some(host);
+        self.kept[n - 1] = None;
     }
 }
