@@ -221,7 +221,7 @@ async fn a_resumption_is_refused_when_something_else_is_live_by_the_time_of_the_
 
 #[tokio::test(start_paused = true)]
 async fn a_held_lock_on_a_host_that_is_level_keeps_a_resumption_from_starting() {
-    let world = first_left_behind().with(2, |model| model.lock = Lock::Others);
+    let world = first_left_behind().with(2, |model| model.lock = Lock::Others { tries: usize::MAX });
     let ended = resume(&world, &planned(&world)).await;
     assert_eq!(ended.code(), 4);
     assert!(!steps(&world, 0).contains(&Step::Begin));
