@@ -129,13 +129,14 @@ impl Run<'_> {
             .zip(facts)
             .zip(schedule)
             .map(|((host, facts), hooks)| Member::new(host, hooks, facts));
+        let hosts = self.places.all.iter().map(|place| (place.target.name.as_str(), &place.host));
         let transaction = Transaction {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
-            rollout: deploy::Rollout::of(&self.launch.environment.rollout, &self.hosts()),
+            rollout: deploy::Rollout::of(&self.launch.environment.rollout, hosts),
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),
         };
         let report = transaction.run(job).await;
@@ -154,10 +155,7 @@ impl Run<'_> {
     }
 
     fn schedule(&self) -> Vec<Vec<HookScript>> {
-        deploy::hooks::schedule(&self.launch.environment.hooks, &self.hosts(), self.verb())
-    }
-
-    fn hosts(&self) -> Vec<&config::Host> {
-        self.places.all.iter().map(|place| &place.host).collect()
+        let hosts: Vec<&config::Host> = self.places.all.iter().map(|place| &place.host).collect();
+        deploy::hooks::schedule(&self.launch.environment.hooks, &hosts, self.verb())
     }
 }
