@@ -306,7 +306,7 @@ pub enum Batch {
     All,
     /// That many.
     Hosts(u32),
-    /// That part of the whole fleet, rounded up: 1 to 100.
+    /// That part of the hosts that take part, rounded up: 1 to 100.
     Percent(u8),
 }
 

@@ -60,7 +60,7 @@ impl<H: Host> Transaction<'_, H> {
     pub(super) async fn put_back(&mut self, places: Vec<usize>, hurry: &Hurry<'_>) {
         let member = |place: &usize| self.fleet.members.get(*place);
         let healthy = places.iter().filter_map(member).filter(|member| member.is_healthy()).count();
-        let width = self.rollout.width;
+        let width = self.course().width;
         if healthy > width && !self.stops.cancel.is_cancelled() {
             let text =
                 format!("healthy hosts are put back {width} at a time, so that the others go on serving");

@@ -173,8 +173,6 @@ impl<H: Host> Transaction<'_, H> {
         let (level, behind): (Vec<_>, Vec<_>) =
             all.partition(|(_, member)| resumption.is_level(&member.facts));
         self.fleet.members = behind.into_iter().map(|(_, member)| member).collect();
-        let aside: Vec<usize> = level.iter().map(|(place, _)| *place).collect();
-        self.rollout = self.rollout.without(&aside);
         level
     }
 

@@ -1,14 +1,45 @@
 //! Owns how the switch moves through the fleet: which hosts go together, in which order, after which there
 //! is a pause, and how many healthy hosts are put back at a time. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config;
 use crate::config::Batch;
 
-/// The hosts of a fleet in the order in which they are switched. Hosts are named by their place.
+/// What was asked for, and what is to be known of the hosts for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
+    asked: config::Rollout,
+    /// The place of each host, by its name, among the roles of `order`.
+    turns: BTreeMap<String, usize>,
+}
+
+impl Rollout {
+    /// Returns what `asked` means for these hosts, each with its name. Not all of them need to take part.
+    pub fn of<'a>(
+        asked: &config::Rollout,
+        hosts: impl IntoIterator<Item = (&'a str, &'a config::Host)>,
+    ) -> Self {
+        // A host without roles has all of them, and one with none of those named goes last.
+        let turn = |host: &config::Host| {
+            let has = |role: &String| host.has_any_role(std::slice::from_ref(role));
+            asked.order.iter().position(has).unwrap_or(asked.order.len())
+        };
+        let turns = hosts.into_iter().map(|(name, host)| (name.to_owned(), turn(host))).collect();
+        Self { asked: asked.clone(), turns }
+    }
+
+    /// Returns the way through the hosts that take part, by their names in the order of the fleet.
+    pub(super) fn course<'a>(&self, fleet: impl IntoIterator<Item = &'a str>) -> Course {
+        let turn = |name: &str| self.turns.get(name).copied().unwrap_or(self.asked.order.len());
+        Course::of(&self.asked, &fleet.into_iter().map(turn).collect::<Vec<_>>())
+    }
+}
+
+/// The hosts of a fleet in the order in which they are switched. Hosts are named by their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Course {
     /// The hosts that go together, in order.
     pub(super) batches: Vec<Vec<usize>>,
     /// How many batches of first hosts there are. A pause follows the last of them.
@@ -19,47 +50,23 @@ pub struct Rollout {
     pub(super) width: usize,
 }
 
-impl Rollout {
-    /// Returns what `asked` comes to with these hosts, the whole fleet in its order.
-    pub fn of(asked: &config::Rollout, hosts: &[&config::Host]) -> Self {
-        let all = hosts.len();
+impl Course {
+    fn of(asked: &config::Rollout, turns: &[usize]) -> Self {
+        let all = turns.len();
         let width = match asked.batch {
             Batch::All => all,
             Batch::Hosts(count) => usize::try_from(count).unwrap_or(all),
             Batch::Percent(percent) => (all * usize::from(percent)).div_ceil(100),
         };
         let width = width.clamp(1, all.max(1));
-        // A host without roles has all of them, and one with none of those named goes last.
-        let turn = |host: &config::Host| {
-            let has = |role: &String| host.has_any_role(std::slice::from_ref(role));
-            asked.order.iter().position(has).unwrap_or(asked.order.len())
-        };
         let mut places: Vec<(usize, usize)> =
-            hosts.iter().enumerate().map(|(place, host)| (turn(host), place)).collect();
+            turns.iter().enumerate().map(|(place, turn)| (*turn, place)).collect();
         places.sort_by_key(|(turn, _)| *turn);
         let (first, others) = places.split_at(asked.first.min(all));
         let mut batches = in_turn(first, first.len());
         let firsts = batches.len();
         batches.extend(in_turn(others, width));
         Self { batches, firsts, pause: asked.pause, width }
-    }
-
-    /// Returns the same for the hosts that remain when those at these places are set aside; who comes after
-    /// one of them moves up.
-    pub(super) fn without(&self, aside: &[usize]) -> Self {
-        let moved = |place: &usize| {
-            let before = aside.iter().filter(|gone| *gone < place).count();
-            (!aside.contains(place)).then(|| place - before)
-        };
-        let remaining = |batch: &Vec<usize>| {
-            let batch: Vec<usize> = batch.iter().filter_map(moved).collect();
-            (!batch.is_empty()).then_some(batch)
-        };
-        let (first, others) = self.batches.split_at(self.firsts.min(self.batches.len()));
-        let mut batches: Vec<Vec<usize>> = first.iter().filter_map(remaining).collect();
-        let firsts = batches.len();
-        batches.extend(others.iter().filter_map(remaining));
-        Self { batches, firsts, ..self.clone() }
     }
 
     /// Whether there is a pause after that batch: after the first hosts, where others follow.
@@ -89,8 +96,10 @@ mod tests {
         config::Host { user: None, address: "h".to_owned(), port: 22, roles }
     }
 
-    fn of(asked: &config::Rollout, hosts: &[config::Host]) -> Rollout {
-        Rollout::of(asked, &hosts.iter().collect::<Vec<_>>())
+    fn of(asked: &config::Rollout, hosts: &[config::Host]) -> Course {
+        let names: Vec<String> = (0..hosts.len()).map(|n| format!("host{n}")).collect();
+        let names = || names.iter().map(String::as_str);
+        Rollout::of(asked, names().zip(hosts)).course(names())
     }
 
     fn sizes(asked: &config::Rollout, count: usize) -> Vec<usize> {
@@ -102,6 +111,18 @@ mod tests {
         let all = of(&config::Rollout::default(), &vec![host(None); 5]);
         assert_eq!((all.batches.as_slice(), all.width), (&[vec![0, 1, 2, 3, 4]][..], 5));
         assert!(!all.pauses_after(0));
+    }
+
+    #[test]
+    fn hosts_that_do_not_take_part_leave_no_gap() {
+        let hosts = [host(Some(&["web"])), host(Some(&["db"])), host(Some(&["web"])), host(Some(&["db"]))];
+        let rollout = Rollout::of(
+            &rollout(0, Batch::Percent(50), &["db"]),
+            ["a", "b", "c", "d"].into_iter().zip(&hosts),
+        );
+        assert_eq!(rollout.course(["a", "b", "c", "d"]).batches, [vec![1, 3], vec![0, 2]]);
+        assert_eq!(rollout.course(["a", "d"]).batches, [vec![1], vec![0]]);
+        assert_eq!(rollout.course(["a", "c"]).batches, [vec![0], vec![1]], "half of those that take part");
     }
 
     #[test]
@@ -149,16 +170,6 @@ mod tests {
         assert_eq!(pauses(&rollout(0, Batch::Hosts(1), &[]), &three), [0; 0]);
         let mixed = [host(Some(&["web"])), host(Some(&["db"])), host(Some(&["web"]))];
         assert_eq!(pauses(&rollout(2, Batch::All, &["db"]), &mixed), [1], "two batches of first hosts");
-    }
-
-    #[test]
-    fn who_remains_when_others_are_set_aside_keeps_its_batch() {
-        let all = of(&rollout(1, Batch::Hosts(2), &[]), &vec![host(None); 6]);
-        assert_eq!(all.batches, [vec![0], vec![1, 2], vec![3, 4], vec![5]]);
-        let without = all.without(&[1, 3, 4]);
-        assert_eq!((without.batches, without.firsts), (vec![vec![0], vec![1], vec![2]], 1));
-        let without = all.without(&[0, 5]);
-        assert_eq!((without.batches, without.firsts), (vec![vec![0, 1], vec![2, 3]], 0));
     }
 
     #[test]

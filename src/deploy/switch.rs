@@ -12,6 +12,7 @@ use super::Member;
 use super::Stage;
 use super::fleet::OnFailure;
 use super::fleet::Stopped;
+use super::rollout::Course;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
@@ -29,9 +30,9 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 impl<H: Host> Transaction<'_, H> {
     /// Switches every host; afterwards each was proven to run the release.
     pub(super) async fn roll_out(&mut self, release: ReleaseId) -> Result<(), Stopped> {
-        let rollout = self.rollout.clone();
-        let of = rollout.batches.len();
-        for (n, batch) in rollout.batches.iter().enumerate() {
+        let course = self.course();
+        let of = course.batches.len();
+        for (n, batch) in course.batches.iter().enumerate() {
             // A host that has not been heard of for long may be on its way back already.
             self.all_answer().await?;
             if of > 1 {
@@ -39,12 +40,17 @@ impl<H: Host> Transaction<'_, H> {
                 self.events.emit(EventKind::BatchStarted { number: n + 1, of, hosts });
             }
             self.switch(batch, release).await?;
-            if rollout.pauses_after(n) {
-                let firsts: Vec<usize> = rollout.batches.iter().take(n + 1).flatten().copied().collect();
-                self.pause(&firsts, rollout.pause).await?;
+            if course.pauses_after(n) {
+                let firsts: Vec<usize> = course.batches.iter().take(n + 1).flatten().copied().collect();
+                self.pause(&firsts, course.pause).await?;
             }
         }
         Ok(())
+    }
+
+    /// The way through the hosts that take part.
+    pub(super) fn course(&self) -> Course {
+        self.rollout.course(self.fleet.members.iter().map(|member| member.host.name()))
     }
 
     async fn switch(&mut self, batch: &[usize], release: ReleaseId) -> Result<(), Stopped> {

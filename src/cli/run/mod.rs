@@ -132,15 +132,14 @@ impl Run<'_> {
             (None, None, _) => return self.ended(Outcome::Usage, self.known(&reached)),
         };
         let Environment { hooks, rollout, .. } = &self.launch.environment;
-        let hosts = self.hosts(&reached.places);
-        let schedule = deploy::hooks::schedule(hooks, &hosts, self.verb());
-        let rollout = deploy::Rollout::of(rollout, &hosts);
+        let schedule = deploy::hooks::schedule(hooks, &self.hosts(&reached.places), self.verb());
         let Reached { places, sessions, facts } = reached;
         let members = sessions
             .into_iter()
             .zip(facts)
             .zip(schedule)
             .map(|((host, facts), hooks)| Member::new(host, hooks, facts));
+        let hosts = self.places.all.iter().map(|place| (place.target.name.as_str(), &place.host));
         let transaction = Transaction {
             fleet: Fleet { members: members.collect() },
             events: self.events,
@@ -148,7 +147,7 @@ impl Run<'_> {
             wait: self.launch.wait,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
-            rollout,
+            rollout: deploy::Rollout::of(rollout, hosts),
             absent,
             timings,
         };

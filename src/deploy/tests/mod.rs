@@ -120,7 +120,8 @@ fn schedule(hooks: &Hooks, hosts: usize, verb: Verb) -> Vec<Vec<HookScript>> {
 }
 
 fn rollout(world: &World) -> Rollout {
-    Rollout::of(&world.rollout, &configured(world.models().len()).iter().collect::<Vec<_>>())
+    let hosts = configured(world.models().len());
+    Rollout::of(&world.rollout, hosts.iter().map(|host| (host.address.as_str(), host)))
 }
 
 fn artifact() -> Artifact {
@@ -287,7 +288,8 @@ fn hosts_went_together(world: &World) {
         assert!(once < activate, "{log:#?}");
     }
     // No host is touched before those of the batches before it were proven.
-    let batches = rollout(world).batches;
+    let names: Vec<String> = (0..hosts).map(|place| format!("host{}", place + 1)).collect();
+    let batches = rollout(world).course(names.iter().map(String::as_str)).batches;
     for (n, batch) in batches.iter().enumerate() {
         let own = [Step::Hook("before_switch"), Step::Activate];
         let touches = |e: &super::scripted::Entry| batch.contains(&e.host) && own.contains(&e.step);
