@@ -131,9 +131,12 @@ fn first_left_behind() -> World {
 }
 
 fn planned(world: &World) -> Resumption {
+    planned_for(world, &["host1", "host2", "host3"])
+}
+
+fn planned_for(world: &World, names: &[&str]) -> Resumption {
     let all = world.all_facts();
-    let names = ["host1", "host2", "host3"];
-    resumption(&names.into_iter().zip(&all).collect::<Vec<_>>()).unwrap()
+    resumption(&names.iter().copied().zip(&all).collect::<Vec<_>>()).unwrap()
 }
 
 async fn resume(world: &World, plan: &Resumption) -> Ended {
@@ -228,16 +231,25 @@ async fn a_held_lock_on_a_host_that_is_level_keeps_a_resumption_from_starting() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deploy_notes_on_every_host_who_was_left_out_and_the_next_one_forgets_it() {
+async fn a_deploy_notes_on_every_host_who_was_left_out() {
     let world = World::of(2);
     let artifact = artifact();
-    let deploy = |absent: &'static [&str]| {
-        let (world, artifact, hooks) = (&world, &artifact, everywhere());
-        async move {
-            let job = Job::Deploy(artifact);
-            run_without(world, &hooks, Verb::Deploy, job, world.all_facts(), absent).await.code()
-        }
-    };
-    assert_eq!(deploy(&["host3"]).await, 0);
+    let job = Job::Deploy(&artifact);
+    let hooks = everywhere();
+    let ended = run_without(&world, &hooks, Verb::Deploy, job, world.all_facts(), &["host3"]).await;
+    assert_eq!(ended.code(), 0);
     assert!(world.models().iter().all(|model| model.absent == ["host3"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_hosts_are_level_those_that_remember_otherwise_are_told() {
+    let world = World::of(2).with(1, |model| model.absent = vec!["host1".to_owned()]);
+    let plan = planned_for(&world, &["host1", "host2"]);
+    assert_eq!((plan.behind.len(), plan.caught_up.as_slice()), (0, &["host1".to_owned()][..]));
+    let ended = resume(&world, &plan).await;
+    assert_eq!(ended.code(), 0, "{:?}", ended.events);
+    for place in [0, 1] {
+        assert_eq!(steps(&world, place), [Step::Lock, Step::Absent, Step::Leave]);
+    }
+    assert!(world.models().iter().all(|model| model.absent.is_empty() && model.lock == Lock::Free));
 }

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::project::DEPLOY_TO;
 use super::project::Project;
 use super::project::Tree;
+use super::project::eventually;
 use super::project::real_program;
 use super::project::write_program;
 
@@ -167,7 +168,10 @@ impl Listed {
         let _entered = self.runtime.enter();
         let kept = TcpSocket::new_v4().unwrap();
         kept.set_reuseaddr(true).unwrap();
-        kept.bind(([127, 0, 0, 1], self.ports[n - 1]).into()).unwrap();
+        // A program that is being started somewhere in this process has what was open, for a moment.
+        eventually("the port of the host that was stopped", || {
+            kept.bind(([127, 0, 0, 1], self.ports[n - 1]).into()).is_ok()
+        });
         self.kept[n - 1] = Some(kept);
     }
 
