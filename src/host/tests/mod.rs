@@ -9,6 +9,7 @@ mod guardian;
 mod hooks;
 mod lock;
 mod parcel;
+mod power;
 mod previous;
 mod processes;
 mod reader;
