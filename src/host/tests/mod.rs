@@ -10,6 +10,7 @@ mod hold;
 mod hooks;
 mod lock;
 mod parcel;
+mod power;
 mod previous;
 mod processes;
 mod reader;

@@ -12,6 +12,7 @@ mod help;
 mod hooks;
 mod hooks_fail;
 mod locks;
+mod model;
 mod one_off;
 mod output;
 mod preflight;
