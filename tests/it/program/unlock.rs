@@ -128,9 +128,16 @@ fn a_dead_owner_is_settled_without_force() {
     deploy.kill();
     assert!(before.is_locked() && !before.is_live());
     let settled = project.rdeploy(&["dev", "unlock"]).env("USER", "bob").run();
-    insta::assert_snapshot!(squeezed(&settled.to_string()), @"");
+    insta::assert_snapshot!(squeezed(&settled.to_string()), @r"
+    exit code: 0
+    --- stdout
+    host  found  done  live release
+    host1  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, whose process is gone; deploy [RELEASE-----2], which had died  put back  [RELEASE-----1]
+    host2  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, whose process is gone; deploy [RELEASE-----2], which had died  put back  [RELEASE-----1]
+    --- stderr
+    ");
     before.stands();
-    insta::assert_snapshot!(project.rdeploy(&["dev", "unlock"]).run().ends_with(0).output(), @"");
+    insta::assert_snapshot!(project.rdeploy(&["dev", "unlock"]).run().ends_with(0).output(), @"nothing is locked on dev");
 }
 
 #[test]
