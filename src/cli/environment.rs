@@ -1,18 +1,29 @@
 //! `rdeploy ENVIRONMENT [VERB]`: deploys to an environment of deploy.toml, or goes back.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::Args;
 use clap::Parser;
-use clap::ValueEnum;
+use clap::Subcommand;
 
 use super::Fatal;
 use super::Global;
 use super::launch;
 use super::launch::Launch;
 use super::launch::Source;
+use super::lock;
+use super::lock::LockArgs;
 use super::place;
+use super::recover;
+use super::recover::RecoverArgs;
+use super::releases;
+use super::unlock;
+use super::unlock::UnlockArgs;
+use super::wait::WaitArgs;
+use crate::config::Environment;
 use crate::config::Hosts;
 use crate::deploy::Outcome;
 use crate::release::InvalidReleaseId;
@@ -20,13 +31,25 @@ use crate::release::ReleaseId;
 
 /// Deploy to an environment of deploy.toml
 #[derive(Debug, Parser)]
-#[command(name = "rdeploy ENVIRONMENT", disable_version_flag = true)]
+#[command(
+    name = "rdeploy ENVIRONMENT",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs"
+)]
 pub(super) struct EnvironmentArgs {
     #[command(flatten)]
     global: Global,
-    /// What to do with the environment
-    #[arg(value_enum, default_value_t = EnvironmentVerb::Deploy)]
-    verb: EnvironmentVerb,
+    #[command(flatten)]
+    deploy: DeployArgs,
+    #[command(subcommand)]
+    verb: Option<EnvironmentVerb>,
+}
+
+/// Arguments of a deploy or rollback.
+#[derive(Args, Debug, Default, PartialEq, Eq)]
+struct DeployArgs {
     /// Go back to the release that was live before, or to the one named
     #[arg(
         long,
@@ -40,12 +63,23 @@ pub(super) struct EnvironmentArgs {
     /// Deploy this artifact, made by `rdeploy build -o FILE`, instead of building
     #[arg(long, value_name = "FILE")]
     artifact: Option<PathBuf>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What to do with an environment; nothing said is a deploy.
+#[derive(Debug, Subcommand)]
 enum EnvironmentVerb {
-    /// Build and deploy
-    Deploy,
+    /// Build and deploy, as without a verb
+    Deploy(DeployArgs),
+    /// Show which releases there are on which hosts, and how each stands
+    Releases,
+    /// Settle what attempts have left that died: undo it, or finish what had committed
+    Recover(RecoverArgs),
+    /// Freeze the environment: deploys and rollbacks are refused until `unlock`
+    Lock(LockArgs),
+    /// Lift a freeze, and free locks whose owner is dead, or is ordered to give way
+    Unlock(UnlockArgs),
     /// End the app of an embedded environment and its hosts
     Stop,
 }
@@ -93,17 +127,22 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
     };
     let project = launch::project(&global)?;
     let environment = super::environment_of(&project, &name)?.clone();
-    if args.verb == EnvironmentVerb::Stop {
-        if !matches!(environment.hosts, Hosts::Embedded(_)) {
-            return Err(Fatal::usage(format!(
-                "`stop` ends hosts inside rdeploy, and {name} has real ones; nothing was done"
-            )));
-        }
-        let ended = place::stop(&environment, &project.root).await?;
-        super::tell(&ended)?;
-        return Ok(Outcome::Done.code());
+    if args.verb.is_some() && args.deploy != DeployArgs::default() {
+        return Err(Fatal::usage(
+            "`--rollback`, `--artifact` and `--wait` belong to the verb; write them after it",
+        )
+        .hint("a deploy or rollback needs no verb"));
     }
-    let source = match (args.rollback, args.artifact) {
+    let deploy = match args.verb {
+        None => args.deploy,
+        Some(EnvironmentVerb::Deploy(deploy)) => deploy,
+        Some(EnvironmentVerb::Releases) => return releases::run(&environment, &project.root).await,
+        Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Lock(args)) => return lock::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Unlock(args)) => return unlock::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Stop) => return stop(&name, &environment, &project.root).await,
+    };
+    let source = match (deploy.rollback, deploy.artifact) {
         (Some(to), _) => to.source(),
         (None, Some(file)) => Source::Artifact(file),
         (None, None) => Source::Build,
@@ -115,7 +154,19 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         command,
         root: project.root,
         source,
+        wait: deploy.wait.wait,
         verbose: global.verbose,
     })
     .await
+}
+
+async fn stop(name: &str, environment: &Environment, root: &Path) -> Result<u8, Fatal> {
+    if !matches!(environment.hosts, Hosts::Embedded(_)) {
+        return Err(Fatal::usage(format!(
+            "`stop` ends hosts inside rdeploy, and {name} has real ones; nothing was done"
+        )));
+    }
+    let ended = place::stop(environment, root).await?;
+    super::tell(&ended)?;
+    Ok(Outcome::Done.code())
 }

@@ -1,5 +1,6 @@
 //! Owns errors that end a verb before, or instead of, a run: what is said and which exit code it has.
 
+use std::error::Error;
 use std::fmt;
 
 use crate::deploy::Outcome;
@@ -48,4 +49,36 @@ impl fmt::Display for Fatal {
     }
 }
 
-impl std::error::Error for Fatal {}
+impl Error for Fatal {}
+
+/// An error and what caused it, in one sentence; a cause that is in the sentence already is not repeated.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let said = source.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot connect to web1")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(with_causes(&Outer(refused())), "cannot connect to web1: connection refused");
+        assert_eq!(with_causes(&refused()), "connection refused");
+    }
+}

@@ -1,6 +1,7 @@
 //! Owns who acts: the names that go into a host's lock and history.
 
-/// Who deploys, from where, and for which CI job.
+/// Who deploys, from where, and for which CI job; and the name of this attempt, the same on every host,
+/// so that what is left of it on one can be told to belong to what is left on another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// `user@machine`, or the CI system's actor.
@@ -9,6 +10,8 @@ pub(super) struct Identity {
     pub(super) from: String,
     /// The CI job's address, or empty.
     pub(super) ci_url: String,
+    /// Names the attempt. An error where the system gives no random numbers.
+    pub(super) token: Result<String, getrandom::Error>,
 }
 
 impl Identity {
@@ -32,6 +35,7 @@ impl Identity {
             who: clean(who.unwrap_or_else(|| format!("{user}@{machine}"))),
             from: clean(machine),
             ci_url: clean(ci_url),
+            token: token(),
         }
     }
 }
@@ -45,7 +49,7 @@ pub(super) fn local_user(var: &dyn Fn(&str) -> Option<String>) -> String {
 }
 
 /// Returns a name nobody can guess, for one attempt.
-pub(super) fn token() -> Result<String, getrandom::Error> {
+fn token() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::Fatal;
 use super::Global;
 use super::ask::Ask;
-use super::identity;
 use super::identity::Identity;
 use super::place::Place;
 use super::place::Places;
@@ -52,6 +51,8 @@ pub(super) struct Launch {
     /// The project's root.
     pub(super) root: PathBuf,
     pub(super) source: Source,
+    /// How long to wait for a lock that somebody else holds.
+    pub(super) wait: Option<Duration>,
     pub(super) verbose: u8,
 }
 
@@ -165,7 +166,7 @@ pub(super) fn settings(
         roles: place.host.roles.as_ref().map(|roles| roles.iter().cloned().collect()),
         ordinal,
         verb,
-        token: identity::token()?,
+        token: identity.token.clone()?,
         owner: identity.who.clone(),
         from: identity.from.clone(),
         ci_url: identity.ci_url.clone(),

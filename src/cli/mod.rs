@@ -3,17 +3,24 @@
 
 pub mod ask;
 mod build;
+mod crew;
 mod demo;
 mod environment;
 mod error;
 mod identity;
 mod launch;
+mod lock;
 mod place;
+mod recover;
 mod release_source;
+mod releases;
 mod run;
 pub mod serve;
 mod serve_verb;
+mod settle;
 mod to;
+mod unlock;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -176,7 +183,13 @@ mod tests {
         let page = include_str!("../../docs/commands.md");
         let cli = Cli::command();
         let environment = environment::EnvironmentArgs::command();
-        for command in cli.get_subcommands().chain([&cli, &environment]) {
+        for verb in environment.get_subcommands() {
+            let title = format!("### `rdeploy ENVIRONMENT {}`", verb.get_name());
+            let is_plain_deploy = verb.get_name() == "deploy";
+            assert!(is_plain_deploy || page.contains(&title), "{title} is missing");
+        }
+        let verbs = environment.get_subcommands();
+        for command in cli.get_subcommands().chain(verbs).chain([&cli, &environment]) {
             let name = command.get_name().replace("rdeploy ", "");
             assert!(page.contains(&name), "{name} is not explained");
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {

@@ -170,7 +170,7 @@ pub(super) async fn stop(environment: &Environment, root: &Path) -> Result<Strin
         let say = |error: HostError| failed(name, &error);
         let session = Session::start(connection, settings).await.map_err(say)?;
         match session.lock().await.map_err(say)? {
-            LockOutcome::Held(owner) => {
+            LockOutcome::Held(owner) | LockOutcome::Frozen(owner) => {
                 return Err(Fatal {
                     code: Outcome::Locked.code(),
                     ..Fatal::usage(format!("{name} is locked: {owner}"))

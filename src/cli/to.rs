@@ -8,6 +8,7 @@ use super::environment::RollbackTo;
 use super::launch;
 use super::launch::Launch;
 use super::launch::Source;
+use super::wait::WaitArgs;
 use crate::config;
 use crate::config::OneOff;
 use crate::report;
@@ -55,6 +56,8 @@ pub(super) struct ToArgs {
         conflicts_with_all = ["build", "include", "exclude"]
     )]
     rollback: Option<RollbackTo>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
@@ -80,6 +83,14 @@ pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
     .map_err(|error| Fatal::configuration(error.render(report::Options::wants_color_on_stderr())))?;
     let source = args.rollback.map_or(Source::Build, RollbackTo::source);
     let goal = environment.deploy_to.clone();
-    launch::launch(Launch { environment, goal, command, root: directory, source, verbose: global.verbose })
-        .await
+    launch::launch(Launch {
+        environment,
+        goal,
+        command,
+        root: directory,
+        source,
+        wait: args.wait.wait,
+        verbose: global.verbose,
+    })
+    .await
 }

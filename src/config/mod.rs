@@ -50,3 +50,4 @@ pub use types::Project;
 pub use types::SshSettings;
 pub use types::Supervisor;
 pub use types::UnknownEnvironment;
+pub use units::parse_duration;

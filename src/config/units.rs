@@ -28,6 +28,11 @@ pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<D
     Ok(duration)
 }
 
+/// Reads a duration of the command line.
+pub fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    duration(text, range).map_err(|defect| format!("{}; {}", defect.message, defect.help))
+}
+
 /// Returns a duration as it would be written.
 pub(super) fn show(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -36,7 +36,7 @@ pub fn schedule(hooks: &Hooks, hosts: &[&config::Host], verb: Verb) -> Vec<Vec<H
                 || match verb {
                     Verb::Deploy => hook.on_deploy,
                     Verb::Rollback => hook.on_rollback,
-                    Verb::Stop => false,
+                    _ => false,
                 };
             if !at_this_verb || !wanted {
                 continue;

@@ -1,10 +1,14 @@
 //! Owns taking every host's lock, or none: the first host arbitrates, so that of two deploys at the same
-//! time one gets all.
+//! time one gets all. Who waits for a lock holds none meanwhile. A freeze is not waited for: it ends when
+//! a person says so, which may be next week.
+
+use std::collections::BTreeSet;
 
 use super::Member;
 use super::Outcome;
 use super::Stage;
 use super::fleet::OnFailure;
+use super::patience::Patience;
 use super::plan;
 use super::transaction::Hurry;
 use super::transaction::Job;
@@ -17,41 +21,117 @@ use crate::host::HostError;
 use crate::host::LockOutcome;
 use crate::release::ReleaseId;
 
+/// Why a round of locking did not get every lock.
+struct Refused {
+    /// How the run ends, if it is not waited.
+    outcome: Outcome,
+    /// Hosts that did not answer yet.
+    unanswered: Vec<usize>,
+    /// Hosts whose lock somebody else holds, and who.
+    held: Vec<(usize, String)>,
+    /// Whether waiting cannot help.
+    is_final: bool,
+}
+
+impl Refused {
+    fn finally(outcome: Outcome) -> Self {
+        Self { outcome, unanswered: Vec::new(), held: Vec::new(), is_final: true }
+    }
+}
+
 impl<H: Host> Transaction<'_, H> {
-    /// Takes every lock. When that fails, those that were taken are freed again.
+    /// Takes every lock. When that fails, those that were taken are freed again, and where the user is
+    /// ready to wait, it is tried again later.
     pub(super) async fn lock(&mut self, job: Job<'_>, hurry: &Hurry<'_>) -> Result<(), Outcome> {
         let checked: Vec<_> = self.fleet.members.iter().map(|member| member.facts.current.clone()).collect();
-        let everybody = self.fleet.members.len();
-        let mut taken = self.lock_places(0..everybody.min(1)).await;
-        if taken.is_ok() {
-            taken = self.lock_places(1..everybody).await;
+        let mut patience = Patience::of(self.wait);
+        let mut told = BTreeSet::new();
+        loop {
+            let Err(refused) = self.lock_all(job, &checked).await else { return Ok(()) };
+            let pause = if refused.is_final { None } else { patience.pause() };
+            let Some(pause) = pause else {
+                for (place, owner) in &refused.held {
+                    let hint = "wait for it to end (`--wait` does), then try again";
+                    let text = format!("another deploy holds the lock: {owner}{}", patience.in_vain());
+                    self.failed(*place, text, Some(hint.to_owned()), None);
+                }
+                // A host that did not answer yet hears the goodbye right after it took its lock.
+                let held = self.fleet.at(&[Stage::Locked]).into_iter().chain(refused.unanswered).collect();
+                self.leave(held, hurry).await;
+                return Err(refused.outcome);
+            };
+            self.give_way(hurry).await?;
+            for (place, owner) in refused.held {
+                // Whoever is waited for is named once.
+                if told.insert((place, owner.clone())) {
+                    let text = format!("waiting for the lock: {owner}");
+                    self.events.emit(EventKind::Noted { host: self.name(place), text });
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stops.cancel.cancelled() => {
+                    self.events.emit(EventKind::Interrupted);
+                    return Err(Outcome::Interrupted);
+                }
+            }
         }
-        let agreed = match (taken, job) {
-            (Ok(()), Job::Rollback(target)) => self.still_as_checked(&checked, target),
-            (taken, _) => taken,
-        };
-        let Err((outcome, unanswered)) = agreed else { return Ok(()) };
-        // A host that did not answer yet hears the goodbye right after it took its lock.
-        let held = self.fleet.at(&[Stage::Locked]).into_iter().chain(unanswered).collect();
-        self.leave(held, hurry).await;
-        Err(outcome)
     }
 
-    /// Takes these locks at once; else says how the run ends, and which hosts did not answer.
-    async fn lock_places(&mut self, places: std::ops::Range<usize>) -> Result<(), (Outcome, Vec<usize>)> {
+    /// Frees what was taken, so that nobody waits for somebody who waits.
+    async fn give_way(&mut self, hurry: &Hurry<'_>) -> Result<(), Outcome> {
+        let taken = self.fleet.at(&[Stage::Locked]);
+        let release = |member| self.release_one(member);
+        let round = self.fleet.each(taken, OnFailure::GoOn, hurry.clone(), release).await;
+        for (place, ()) in round.done {
+            self.become_stage(place, Stage::Connected);
+        }
+        for (place, error) in &round.failed {
+            self.host_failed(*place, error);
+        }
+        if round.cut {
+            self.events.emit(EventKind::Interrupted);
+            return Err(Outcome::Interrupted);
+        }
+        if round.failed.is_empty() { Ok(()) } else { Err(Outcome::Preflight) }
+    }
+
+    async fn release_one(&self, member: &Member<H>) -> Result<(), HostError> {
+        member.host.release().await
+    }
+
+    async fn lock_all(&mut self, job: Job<'_>, checked: &[Option<String>]) -> Result<(), Refused> {
+        let everybody = self.fleet.members.len();
+        self.lock_places(0..everybody.min(1)).await?;
+        self.lock_places(1..everybody).await?;
+        match job {
+            Job::Rollback(target) => self.still_as_checked(checked, target),
+            Job::Deploy(_) => Ok(()),
+        }
+    }
+
+    /// Takes these locks at once; else says why the run cannot go on.
+    async fn lock_places(&mut self, places: std::ops::Range<usize>) -> Result<(), Refused> {
         let stops = self.stops;
         let round = self
             .fleet
             .each(places, OnFailure::GoOn, stops.cancel.cancelled(), |member| self.lock_one(member))
             .await;
         let mut outcome = None;
+        let mut held = Vec::new();
+        let mut is_final = !round.failed.is_empty();
         for (place, lock) in round.done {
             match lock {
                 LockOutcome::Taken(facts) => self.locked(place, facts),
                 LockOutcome::Held(owner) => {
-                    let hint = "wait for it to end, then try again";
-                    let text = format!("another deploy holds the lock: {owner}");
+                    held.push((place, owner));
+                    outcome = Some(Outcome::Locked);
+                }
+                LockOutcome::Frozen(freeze) => {
+                    let hint = "deploys and rollbacks are refused until `unlock` lifts the freeze";
+                    let text = format!("the environment is frozen: {freeze}");
                     self.failed(place, text, Some(hint.to_owned()), None);
+                    is_final = true;
                     outcome = Some(Outcome::Locked);
                 }
             }
@@ -62,9 +142,11 @@ impl<H: Host> Transaction<'_, H> {
         }
         if round.cut || (outcome.is_none() && stops.cancel.is_cancelled()) {
             self.events.emit(EventKind::Interrupted);
+            is_final = true;
             outcome = Some(Outcome::Interrupted);
         }
-        outcome.map_or(Ok(()), |outcome| Err((outcome, round.unanswered)))
+        let unanswered = round.unanswered;
+        outcome.map_or(Ok(()), |outcome| Err(Refused { outcome, unanswered, held, is_final }))
     }
 
     async fn lock_one(&self, member: &Member<H>) -> Result<LockOutcome, HostError> {
@@ -85,12 +167,8 @@ impl<H: Host> Transaction<'_, H> {
 
     /// The target of a rollback was chosen before the locks were ours. Whoever had them in between may
     /// have made another release live, and then it is not the one before any more.
-    fn still_as_checked(
-        &self,
-        checked: &[Option<String>],
-        target: ReleaseId,
-    ) -> Result<(), (Outcome, Vec<usize>)> {
-        let no = Err((Outcome::Preflight, Vec::new()));
+    fn still_as_checked(&self, checked: &[Option<String>], target: ReleaseId) -> Result<(), Refused> {
+        let no = Err(Refused::finally(Outcome::Preflight));
         let mut moved = false;
         for (place, (member, before)) in self.fleet.members.iter().zip(checked).enumerate() {
             if member.facts.current != *before {

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `hooks` | which hook runs where |
 //! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
+//! | `split` | hosts that run different releases, and what made them differ |
 //! | `stage` | where a host stands, and the legal transitions |
 //! | `fleet` | doing something on all hosts at once; stopping |
 //! | `transaction` | what goes in, what comes out, the order of the parts |
 //! | `lock` | every lock or none |
+//! | `patience` | how long a held lock is waited for |
 //! | `forward` | prepare, the barrier, the switch |
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
@@ -23,9 +25,11 @@ mod forward;
 pub mod hooks;
 mod lock;
 mod outcome;
+mod patience;
 mod plan;
 #[cfg(test)]
 mod scripted;
+mod split;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,7 @@ mod transaction;
 pub use fleet::Fleet;
 pub use fleet::Member;
 pub use outcome::Outcome;
+pub use patience::Patience;
 pub use plan::Need;
 pub use plan::Problem;
 pub use plan::RollbackProblem;
@@ -42,6 +47,8 @@ pub use plan::next_release;
 pub use plan::problems;
 pub use plan::rollback_release;
 pub use plan::skewed_clocks;
+pub use split::Split;
+pub use split::split;
 pub use stage::Stage;
 pub use transaction::Job;
 pub use transaction::Report;

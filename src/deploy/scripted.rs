@@ -24,6 +24,7 @@ use crate::release::ReleaseId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Step {
     Lock,
+    Release,
     Begin,
     Upload,
     Prepare,
@@ -78,7 +79,12 @@ pub(super) struct Planned {
 pub(super) enum Lock {
     Free,
     Ours,
-    Others,
+    /// Somebody else has it until it was asked for that often.
+    Others {
+        tries: usize,
+    },
+    /// Nobody has it, and it is not given away.
+    Frozen,
 }
 
 /// What is on a host.
@@ -168,6 +174,8 @@ struct State {
 pub(super) struct World {
     state: Arc<Mutex<State>>,
     pub(super) stops: Stops,
+    /// How long the transaction waits for a held lock.
+    pub(super) wait: Option<Duration>,
 }
 
 /// What every host of a new world has: the first is good, the second is live.
@@ -179,7 +187,15 @@ pub(super) fn id(text: &str) -> ReleaseId {
 }
 
 pub(super) fn record(text: &str, state: &str, previous: Option<&str>) -> ReleaseRecord {
-    ReleaseRecord { id: id(text), state: state.to_owned(), digest: None, previous: previous.map(id) }
+    ReleaseRecord {
+        id: id(text),
+        state: state.to_owned(),
+        digest: None,
+        previous: previous.map(id),
+        commit: None,
+        made: None,
+        actor: None,
+    }
 }
 
 impl World {
@@ -366,10 +382,23 @@ impl Host for Scripted {
                 model.lock = Lock::Ours;
                 Ok(LockOutcome::Taken(model.facts()))
             }
-            Lock::Others => Ok(LockOutcome::Held("ada from laptop, doing deploy prod".to_owned())),
+            Lock::Others { tries } => {
+                model.lock = if tries > 1 { Lock::Others { tries: tries - 1 } } else { Lock::Free };
+                Ok(LockOutcome::Held("ada from laptop, doing deploy prod".to_owned()))
+            }
+            Lock::Frozen => Ok(LockOutcome::Frozen("no deploys on Fridays (ada from laptop)".to_owned())),
             Lock::Ours => panic!("the lock is asked for once"),
         };
         self.call(Step::Lock, nothing, work).await
+    }
+
+    async fn release(&self) -> Result<(), HostError> {
+        let work = |model: &mut Model| {
+            ours(model);
+            model.lock = Lock::Free;
+            Ok(())
+        };
+        self.call(Step::Release, nothing, work).await
     }
 
     async fn begin(&self, attempt: &Attempt) -> Result<(), HostError> {

@@ -41,6 +41,8 @@ impl Stage {
         matches!(
             (self, to),
             (Connected, Locked)
+                // It gives way to somebody and asks again.
+                | (Locked, Connected)
                 | (Locked, Prepared)
                 | (Prepared, Switched)
                 | (Switched, Verified)

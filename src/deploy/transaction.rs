@@ -75,6 +75,8 @@ pub struct Transaction<'a, H> {
     pub events: &'a Events,
     /// How the user stops it.
     pub stops: &'a Stops,
+    /// How long to wait for a lock that somebody else holds; `None` does not wait.
+    pub wait: Option<Duration>,
     /// How many good releases stay.
     pub keep: usize,
     /// How long a switched host waits for a silent client.

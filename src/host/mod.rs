@@ -4,6 +4,7 @@
 //! `sh/guardian.sh` says how the two sides talk.
 
 mod agent;
+mod hold;
 mod lines;
 mod probe;
 mod protocol;
@@ -20,8 +21,10 @@ use std::time::Duration;
 
 pub use protocol::Facts;
 pub use protocol::LastAttempt;
+pub use protocol::Owner;
 pub use protocol::ReleaseRecord;
 pub use protocol::Say;
+pub use protocol::Settled;
 pub use protocol::Undone;
 pub use session::Session;
 pub use settings::Attempt;
@@ -65,11 +68,14 @@ impl Action {
 
 /// What came of asking for the lock.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it a host")]
 pub enum LockOutcome {
     /// It is ours; this is how the host stands now.
     Taken(Facts),
     /// Somebody else has it: who, from where, since when, in one line.
     Held(String),
+    /// Somebody froze the environment: the message, who, from where, since when, in one line.
+    Frozen(String),
 }
 
 /// Why a call to a host failed.
@@ -171,6 +177,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Takes the lock, or says who has it.
     fn lock(&self) -> impl Future<Output = Result<LockOutcome, HostError>> + Send;
+
+    /// Frees the lock as if it had never been taken; it can be asked for again.
+    fn release(&self) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Names the release this attempt is about.
     fn begin(&self, attempt: &Attempt) -> impl Future<Output = Result<(), HostError>> + Send;

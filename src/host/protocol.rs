@@ -61,6 +61,8 @@ pub enum Say {
     ProbeNeeded,
     /// The lock's owner.
     Held(String),
+    /// The freeze that keeps this attempt from the lock.
+    Frozen(String),
     /// Why something failed.
     Reason(String),
     /// What came of undoing an attempt that died here.
@@ -93,6 +95,7 @@ impl Say {
             }
             "probe-needed" => Self::ProbeNeeded,
             "held" => Self::Held(own),
+            "frozen" => Self::Frozen(own),
             "reason" => Self::Reason(own),
             "undone" => match pair() {
                 (what, _) if what == "reverted" => Self::Undone(Undone::Reverted),
@@ -125,6 +128,20 @@ pub struct LastAttempt {
     /// How it ended.
     #[serde(default)]
     pub outcome: String,
+    /// The release it was about; empty where it had not named one yet.
+    #[serde(default)]
+    pub release: String,
+}
+
+/// An attempt that had died on a host, and what came of it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The attempt's token.
+    pub attempt: String,
+    /// Its verb and its release: `deploy 20261122174124`.
+    pub what: String,
+    /// What came of it.
+    pub undone: Undone,
 }
 
 /// A release found on a host.
@@ -138,6 +155,72 @@ pub struct ReleaseRecord {
     pub digest: Option<String>,
     /// What was live before it.
     pub previous: Option<ReleaseId>,
+    /// Its git commit, where known.
+    pub commit: Option<String>,
+    /// When it was made there, where known: UTC, `2026-11-22T17:41:24Z`.
+    pub made: Option<String>,
+    /// Who made it, where known.
+    pub actor: Option<String>,
+}
+
+impl ReleaseRecord {
+    /// Reads `ID STATE DIGEST PREVIOUS COMMIT MADE ACTOR`, where `-` is unknown. Names that are no ids are
+    /// other things in the same directory.
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.splitn(7, ' ');
+        let id = words.next()?.parse().ok()?;
+        let mut known = || words.next().filter(|word| !word.is_empty() && *word != "-").map(str::to_owned);
+        Some(Self {
+            id,
+            state: known().unwrap_or_default(),
+            digest: known(),
+            previous: known().and_then(|word| word.parse().ok()),
+            commit: known(),
+            made: known(),
+            actor: known(),
+        })
+    }
+}
+
+impl Settled {
+    /// Reads `TOKEN CODE VERB RELEASE PREVIOUS`, with the code of the undoing.
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let attempt = words.next()?.to_owned();
+        let undone = match words.next()? {
+            "0" => Undone::Reverted,
+            "97" => Undone::Committed,
+            code => Undone::Failed(format!("undoing it failed with code {code}")),
+        };
+        let what: Vec<&str> = words.take(2).filter(|word| *word != "-").collect();
+        Some(Self { attempt, what: what.join(" "), undone })
+    }
+}
+
+/// Whose a host's lock is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody's.
+    Free,
+    /// A running attempt's.
+    Alive {
+        /// The attempt's token.
+        attempt: String,
+        /// Who, from where, since when, doing what.
+        text: String,
+    },
+    /// One whose process is proven to be gone.
+    Dead {
+        /// Who it was.
+        text: String,
+    },
+    /// Another user's of the host.
+    Foreign {
+        /// That user, and what the lock says as far as it may be read.
+        text: String,
+    },
+    /// There is a file, but it names nobody.
+    Unreadable,
 }
 
 /// How a host stands.
@@ -157,6 +240,8 @@ pub struct Facts {
     pub undone: Option<Undone>,
     /// How the last attempt ended, where the host has a history.
     pub last: Option<LastAttempt>,
+    /// The dead attempts that were settled here just now.
+    pub settled: Vec<Settled>,
 }
 
 impl Facts {
@@ -165,20 +250,19 @@ impl Facts {
         match say {
             Say::Problem(text) => self.problems.push(text),
             Say::Note(text) | Say::Warning(text) => self.notes.push(text),
-            Say::Undone(undone) => self.undone = Some(undone),
+            Say::Undone(undone) => {
+                // The attempt was named before; why it failed is known only now.
+                if let (Undone::Failed(_), Some(settled)) = (&undone, self.settled.last_mut()) {
+                    settled.undone = undone.clone();
+                }
+                self.undone = Some(undone);
+            }
             Say::Fact(name, value) if name == "last" => self.last = serde_json::from_str(&value).ok(),
             Say::Fact(name, value) if name == "current" => self.current = Some(value),
             Say::Fact(name, value) if name == "release" => {
-                let mut words = value.split(' ');
-                let id = words.next().and_then(|word| word.parse().ok());
-                let known = |word: Option<&str>| word.filter(|w| *w != "-").map(str::to_owned);
-                let state = known(words.next()).unwrap_or_default();
-                let digest = known(words.next());
-                let previous = words.next().and_then(|word| word.parse().ok());
-                if let Some(id) = id {
-                    self.releases.push(ReleaseRecord { id, state, digest, previous });
-                }
+                self.releases.extend(ReleaseRecord::parse(&value));
             }
+            Say::Fact(name, value) if name == "settled" => self.settled.extend(Settled::parse(&value)),
             Say::Fact(name, value) => {
                 self.values.insert(name, value);
             }
@@ -204,6 +288,21 @@ impl Facts {
     /// The newest id found on the host.
     pub fn newest(&self) -> Option<ReleaseId> {
         self.releases.iter().map(|release| release.id).max()
+    }
+
+    /// Whose the lock is, where that was asked for.
+    pub fn owner(&self) -> Option<Owner> {
+        let mut words = self.values.get("owner")?.splitn(3, ' ');
+        let state = words.next()?;
+        let attempt = words.next().unwrap_or_default().to_owned();
+        let text = words.next().unwrap_or_default().to_owned();
+        Some(match state {
+            "free" => Owner::Free,
+            "alive" => Owner::Alive { attempt, text },
+            "dead" => Owner::Dead { text },
+            "foreign" => Owner::Foreign { text },
+            _ => Owner::Unreadable,
+        })
     }
 
     /// A number a fact begins with.
@@ -240,10 +339,13 @@ mod tests {
         let mut facts = Facts::default();
         for line in [
             "say fact current /srv/a/releases/20260101000001",
-            "say fact release 20260101000000 good aa -",
-            "say fact release 20260101000001 good bb 20260101000000",
+            "say fact release 20260101000000 good aa - - - -",
+            "say fact release 20260101000001 good bb 20260101000000 c0ffee 2026-01-01T00:00:01Z Ada L.@desk",
             "say fact release lost+found foreign - -",
             "say fact space_kb 1024 /srv",
+            "say fact owner alive t9 ada from desk",
+            "say fact settled t0 3 deploy 20260101000002 20260101000001",
+            "say undone failed a process cannot be ended",
             r#"say fact last {"outcome":"reverted","attempt":"t1","actor":"a \"b\""}"#,
         ] {
             let Line::Say(say) = Line::parse(line) else { panic!("{line}") };
@@ -254,7 +356,15 @@ mod tests {
         assert_eq!(facts.releases.len(), 2);
         assert_eq!(facts.releases[1].previous, Some(facts.releases[0].id));
         assert_eq!(facts.number("space_kb"), Some(1024));
-        let last = LastAttempt { attempt: "t1".into(), outcome: "reverted".into() };
+        let [first, second] = &facts.releases[..] else { panic!("{facts:?}") };
+        assert_eq!((&first.commit, &first.made, &first.actor), (&None, &None, &None));
+        let known = [&second.commit, &second.made, &second.actor].map(|fact| fact.as_deref().unwrap());
+        assert_eq!(known, ["c0ffee", "2026-01-01T00:00:01Z", "Ada L.@desk"]);
+        assert_eq!(facts.owner(), Some(Owner::Alive { attempt: "t9".into(), text: "ada from desk".into() }));
+        let undone = Undone::Failed("a process cannot be ended".into());
+        let what = "deploy 20260101000002".to_owned();
+        assert_eq!(facts.settled, [Settled { attempt: "t0".into(), what, undone }]);
+        let last = LastAttempt { attempt: "t1".into(), outcome: "reverted".into(), release: String::new() };
         assert_eq!(facts.last, Some(last));
     }
 }

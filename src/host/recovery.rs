@@ -43,6 +43,10 @@ pub(super) async fn recover(
             heard(Say::Warning(format!("nobody could take over: the lock is held by {owner}")));
             return Err(death);
         }
+        Ok((_, LockOutcome::Frozen(freeze))) => {
+            heard(Say::Warning(format!("nobody could take over: the environment is frozen: {freeze}")));
+            return Err(death);
+        }
         Err(error) => {
             heard(Say::Warning(format!("nobody could take over: {error}")));
             return Err(death);

@@ -33,17 +33,19 @@ use crate::ssh::Exec;
 const CHUNK: usize = 256 * 1024;
 
 /// How long a host may take for what needs no work: checks, the lock, leaving.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A guardian on a real host.
 pub struct Session {
     pub(super) settings: SessionSettings,
     pub(super) connection: Connection,
-    talk: Talk,
+    pub(super) talk: Talk,
     /// What was begun: a successor needs to know it too.
     pub(super) attempt: Mutex<Option<Attempt>>,
-    /// The guardian that took over from this one, where this one died.
+    /// The guardian that follows this one: it took over when this one died, or will ask for the lock again.
     successor: OnceLock<Box<Session>>,
+    /// Whether it took over from one that died. Another is not started when this one dies, too.
+    heir: bool,
 }
 
 impl Session {
@@ -55,11 +57,11 @@ impl Session {
             .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
         let talk = Talk::start(connection.clone(), &tar).await?;
         let (attempt, successor) = (Mutex::default(), OnceLock::new());
-        Ok(Self { settings, connection, talk, attempt, successor })
+        Ok(Self { settings, connection, talk, attempt, successor, heir: false })
     }
 
     /// The guardian there is now.
-    fn living(&self) -> &Self {
+    pub(super) fn living(&self) -> &Self {
         self.successor.get().map_or(self, |successor| successor.living())
     }
 
@@ -73,10 +75,11 @@ impl Session {
         }
     }
 
-    async fn refused(&self, action: &str, code: u32) -> HostError {
+    pub(super) async fn refused(&self, action: &str, code: u32) -> HostError {
         let output = match code {
             97 => return HostError::AlreadyCommitted,
             98 => "the guardian is busy or is putting the host back".to_owned(),
+            96 => "somebody ordered the host to be put back (with `unlock --force`)".to_owned(),
             _ => self.written(action).await,
         };
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
@@ -171,29 +174,42 @@ impl Host for Session {
         let heard = |say| {
             let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
             match say {
-                Say::Held(owner) => facts.1 = Some(owner),
+                Say::Held(owner) => facts.1 = Some(LockOutcome::Held(owner)),
+                Say::Frozen(freeze) => facts.1 = Some(LockOutcome::Frozen(freeze)),
                 Say::Reason(reason) => facts.2 = reason,
                 say => facts.0.take(say),
             }
         };
         // An attempt that died here is undone first, which takes as long as a revert.
         let limit = ANSWER_LIMIT + self.settings.activate_limit();
-        let answer = self.talk.ask("lock", "taking the lock", limit, &heard).await?;
+        let talk = &self.living().talk;
+        let answer = talk.ask("lock", "taking the lock", limit, &heard).await?;
         let (facts, held, reason) = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (answer, held) {
             (Ok(()), _) => {
-                self.talk.beat(self.settings.environment.lease);
+                talk.beat(self.settings.environment.lease);
                 Ok(LockOutcome::Taken(facts))
             }
-            (Err(_), Some(owner)) => Ok(LockOutcome::Held(owner)),
+            (Err(_), Some(refused)) => Ok(refused),
             (Err(_), None) => Err(HostError::Refused { output: reason.clone(), reason }),
         }
     }
 
+    async fn release(&self) -> Result<(), HostError> {
+        let living = self.living();
+        living.leave().await?;
+        let settings = SessionSettings { token: again(&living.settings.token), ..living.settings.clone() };
+        let next = Self::start(living.connection.clone(), settings).await?;
+        // Whoever has it set already asks for the lock as well as this one would.
+        let _ = living.successor.set(Box::new(next));
+        Ok(())
+    }
+
     async fn begin(&self, attempt: &Attempt) -> Result<(), HostError> {
-        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt.clone());
+        let living = self.living();
+        *living.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt.clone());
         let intent = format!("begin {}", attempt.line());
-        match self.living().talk.ask(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await? {
+        match living.talk.ask(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await? {
             Ok(()) => Ok(()),
             Err(code) => Err(self.refused("begin", code).await),
         }
@@ -283,13 +299,15 @@ impl Host for Session {
     async fn revert(&self, heard: &(dyn Fn(Say) + Send + Sync)) -> Result<(), HostError> {
         let doing = "putting the host back";
         let limit = self.settings.activate_limit() + Duration::from_secs(30);
-        match self.living().talk.ask("revert", doing, limit, heard).await {
+        let living = self.living();
+        match living.talk.ask("revert", doing, limit, heard).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(code)) => Err(self.refused("revert", code).await),
-            Err(death @ HostError::GuardianDied { .. }) if self.successor.get().is_none() => {
-                let recovery = recovery::recover(self, death, heard).await?;
+            Err(death @ HostError::GuardianDied { .. }) if !living.heir => {
+                let mut recovery = recovery::recover(living, death, heard).await?;
+                recovery.successor.heir = true;
                 // Only one revert is asked for at a time, so that there is no other successor.
-                let _ = self.successor.set(Box::new(recovery.successor));
+                let _ = living.successor.set(Box::new(recovery.successor));
                 recovery.reverted
             }
             Err(error) => Err(error),
@@ -309,6 +327,15 @@ impl Host for Session {
 
     async fn leave(&self) -> Result<(), HostError> {
         self.living().talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await.map(|_| ())
+    }
+}
+
+/// The token of the next guardian that asks for the lock: as unguessable, and another one.
+fn again(token: &str) -> String {
+    let counted = token.rsplit_once("-again").and_then(|(base, n)| Some((base, n.parse::<u32>().ok()?)));
+    match counted {
+        Some((base, n)) => format!("{base}-again{}", n + 1),
+        None => format!("{token}-again1"),
     }
 }
 

@@ -19,6 +19,14 @@ pub enum Verb {
     Rollback,
     /// Ends the app of an embedded host.
     Stop,
+    /// Freezes the environment.
+    Lock,
+    /// Settles what holds the lock, and lifts a freeze.
+    Unlock,
+    /// Settles what dead attempts left.
+    Recover,
+    /// Only looks.
+    Releases,
 }
 
 impl Verb {
@@ -28,6 +36,10 @@ impl Verb {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
             Self::Stop => "stop",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Recover => "recover",
+            Self::Releases => "releases",
         }
     }
 }

@@ -17,6 +17,13 @@ pub fn result(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes something worth knowing, while a command without a run of its own is at work, to standard error.
+pub fn note(text: &str) {
+    let mut out = io::stderr().lock();
+    // There is nobody left to tell when standard error is gone.
+    let _ = writeln!(out, "note: {}", text::joined(text));
+}
+
 /// Writes a report that has its own lines and colours to standard error.
 pub fn rendered(report: &str) {
     let mut out = io::stderr().lock();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Run;
 use super::ending::Known;
 use crate::artifact::Artifact;
+use crate::cli::error::with_causes;
 use crate::cli::identity::Identity;
 use crate::cli::launch::settings;
 use crate::cli::place::Place;
@@ -132,37 +133,5 @@ impl Run<'_> {
         let host = host.to_owned();
         self.events.emit(EventKind::Failed { host: Some(host.clone()), error, hint, output });
         self.events.emit(EventKind::PhaseEntered { host, phase: Phase::Failed });
-    }
-}
-
-/// An error and what caused it, in one sentence; a cause that is in the sentence already is not repeated.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = source.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot connect to web1")]
-    struct Outer(#[source] io::Error);
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_eq!(with_causes(&Outer(refused())), "cannot connect to web1: connection refused");
-        assert_eq!(with_causes(&refused()), "connection refused");
     }
 }

@@ -94,7 +94,7 @@ impl Run<'_> {
         let verb = self.verb().name();
         let of = match self.verb() {
             Verb::Rollback => format!("of {goal}"),
-            Verb::Deploy | Verb::Stop => format!("to {goal}"),
+            _ => format!("to {goal}"),
         };
         let release = report.release.map(|id| format!(" {id}")).unwrap_or_default();
         let headline = match (report.outcome, self.verb(), &self.launch.source) {

@@ -133,6 +133,7 @@ impl Run<'_> {
             fleet: Fleet { members: members.collect() },
             events: self.events,
             stops: self.stops,
+            wait: self.launch.wait,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
             timings: artifact.map(|_| ("build".to_owned(), built)).into_iter().collect(),

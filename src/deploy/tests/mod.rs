@@ -7,6 +7,7 @@ mod plan;
 mod random;
 mod rollback;
 mod stops;
+mod waits;
 
 use std::time::Duration;
 
@@ -138,6 +139,7 @@ async fn run(world: &World, hooks: &Hooks, verb: Verb, job: Job<'_>, checked: Ve
         fleet: Fleet { members: members.collect() },
         events: &events,
         stops: &world.stops,
+        wait: world.wait,
         keep: 2,
         lease: Duration::from_secs(30),
         timings: Vec::new(),

@@ -83,11 +83,24 @@ ticked() {
     silence=$((silence + 1))
     [ -z "$action" ] || watch_action
     [ -z "$gone" ] || return 0
+    if [ -e "$RUN/order" ]; then
+        ordered
+        return
+    fi
     case $stage in
         switched | verified) ticked_limit=$LEASE ;;
         *) ticked_limit=$((LEASE > 300 ? LEASE : 300)) ;;
     esac
     [ "$silence" -lt "$ticked_limit" ] || client_gone "the client was silent for $silence s"
+}
+
+# ordered: somebody had this host put back, by force. The client is told what can still be told, and
+# then counts as gone: it may be one that hangs.
+ordered() {
+    first_line "$RUN/order"
+    answer "say warning $line ordered the host to be put back (rdeploy $ENV unlock --force)"
+    [ -z "$action" ] || answer "failed $action_seq 96"
+    client_gone "$line ordered it"
 }
 
 # watch_action: ends an action that takes too long, and notices one that was killed and could not say
@@ -147,7 +160,15 @@ intent() {
             fi
             case $name:$stage in
                 begin:locked) begin ;;
-                prepare:locked | ready:locked | stop:locked | activate:locked | commit:verified | \
+                freeze:locked)
+                    action_seq=$seq
+                    if printf '%s\n' "$args" | put_file "$RUN/message"; then
+                        act freeze
+                    else
+                        answer "failed $seq 1"
+                    fi
+                    ;;
+                prepare:locked | ready:locked | stop:locked | thaw:locked | activate:locked | commit:verified | \
                     commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched
                     action_seq=$seq

@@ -6,7 +6,7 @@
 # read_lock FILE: puts an owner's file into lock_..., from one look at it. Fails when there is none.
 read_lock() {
     lock_token='' lock_pid='' lock_start='' lock_boot=''
-    lock_who='' lock_from='' lock_what='' lock_ci='' lock_since=''
+    lock_who='' lock_from='' lock_what='' lock_ci='' lock_since='' lock_message=''
     [ -f "$1" ] || return 1
     while IFS= read -r lock_text; do
         lock_key=${lock_text%%=*}
@@ -21,6 +21,7 @@ read_lock() {
             what) lock_what=$lock_text ;;
             ci) lock_ci=$lock_text ;;
             since) lock_since=$lock_text ;;
+            message) lock_message=$lock_text ;;
         esac
     done 2>/dev/null <"$1"
     [ -n "$lock_token" ]
@@ -33,10 +34,28 @@ lock_is_dead() {
     return 0
 }
 
+# ours FILE: whether this user made it. What another user made is neither taken over nor run.
+ours() {
+    # shellcheck disable=SC3067 # every shell that runs this has it
+    [ -O "$1" ]
+}
+
 # lock_line: the owner just read, in one line.
 lock_line() {
     printf '%s from %s since %s, doing %s' "$lock_who" "$lock_from" "$lock_since" "$lock_what"
     [ -z "$lock_ci" ] || printf ' (%s)' "$lock_ci"
+}
+
+# user_of FILE: the name of the user it belongs to.
+user_of() {
+    # shellcheck disable=SC2012 # the third word is the user, whatever the name of the file
+    ls -ld "$1" 2>/dev/null | awk '{ print $3 }'
+}
+
+# foreign_line: a lock that another user of the host made, in one line, as far as it may be read.
+foreign_line() {
+    printf 'the user %s of the host' "$(user_of "$PRIVATE/lock")"
+    ! read_lock "$PRIVATE/lock" || printf ' (%s)' "$(lock_line)"
 }
 
 # one_line TEXT: without control characters, which would forge lines of the lock or of a record.
@@ -68,14 +87,20 @@ make_run() {
         printf '%4096s\n' '' | tr ' ' '\n' >"$RUN/out/revert"
 }
 
-# take_lock: 0 taken, 1 failed (reason printed), 2 held (owner said).
+# take_lock: 0 taken, 1 failed (reason printed), 2 held or frozen (owner said).
 take_lock() {
     boot_id
+    # What a dead owner left stays as it is, too, until the freeze is lifted.
+    ! frozen || return 2
     make_tree || fail "could not make the directories below $ROOT" || return
     make_run || fail "could not make $RUN; is the disk full?" || return
     lock_tries=0
     while ! ln "$RUN/lock" "$PRIVATE/lock" 2>/dev/null; do
         succeed "$PRIVATE/lock" && break
+        if [ -e "$PRIVATE/lock" ] && ! ours "$PRIVATE/lock"; then
+            say held "$(foreign_line)"
+            return 2
+        fi
         if read_lock "$PRIVATE/lock" && ! lock_is_dead; then
             say held "$(lock_line)"
             return 2
@@ -86,6 +111,8 @@ take_lock() {
             fail "could not publish the lock in $PRIVATE (does its file system have hard links?)" || return
         nap
     done
+    # It may have been placed while this attempt asked; now it cannot be any more.
+    ! frozen || return 2
     # Claims of heirs who died, or who are about to see that they came too late.
     rm -f "$PRIVATE"/lock.after.*
     if [ ! -f "$PRIVATE/app" ]; then
@@ -101,7 +128,7 @@ take_lock() {
 # before it took over is succeeded in the same way. Whoever holds the claim looks again, because the
 # file may have been taken over before the claim was made.
 succeed() {
-    read_lock "$1" && lock_is_dead || return 1
+    read_lock "$1" && ours "$1" && lock_is_dead || return 1
     set -- "$1" "$PRIVATE/lock.after.$lock_token" "$lock_token"
     ln "$RUN/lock" "$2" 2>/dev/null || succeed "$2" || return 1
     if read_lock "$1" && [ "$lock_token" = "$3" ]; then
@@ -126,7 +153,7 @@ free_lock() {
 # stops at the first failure.
 each_dead_run() {
     for dead_run in "$PRIVATE"/run/*; do
-        [ -d "$dead_run" ] && [ "$dead_run" != "$RUN" ] || continue
+        [ -d "$dead_run" ] && [ "$dead_run" != "$RUN" ] && ours "$dead_run" || continue
         if read_lock "$dead_run/lock"; then
             # Alive, it only waits for the lock.
             lock_is_dead || continue

@@ -33,9 +33,16 @@ guardian_main() {
     . "$META/settings"
     derive
     printf 'rdeploy-guardian 1\n'
-    while IFS=' ' read -r lock_seq name _; do
+    while IFS=' ' read -r lock_seq name lock_rest; do
         case $name in
             preflight) preflight ;;
+            look) look ;;
+            order)
+                order "$lock_rest" || {
+                    printf 'failed %s 1\n' "$lock_seq"
+                    continue
+                }
+                ;;
             lock)
                 # Handlers, not "ignore": what is ignored stays ignored in every program started here.
                 trap : HUP TERM INT PIPE
@@ -91,6 +98,7 @@ undo_main() {
     rm -f "$RUN/open"
     work_revert 0
     undo_code=$?
+    say fact "settled $TOKEN $undo_code $VERB ${RELEASE_ID:--} ${PREVIOUS_ID:--}"
     case $undo_code in
         0) history reverted 'its guardian ended; put back by the next attempt' ;;
         97) work_finish ;;

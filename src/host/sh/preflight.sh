@@ -99,7 +99,8 @@ state_facts() {
         # A record without a state is what a power cut left of one.
         [ ! -d "$PRIVATE/releases/$state_id" ] || state_of "$state_id" || line=failed
         state_text="$state_id $line"
-        for state_file in digest previous; do
+        # The actor, last, may have spaces in the name.
+        for state_file in digest previous commit made actor; do
             first_line "$PRIVATE/releases/$state_id/$state_file"
             state_text="$state_text ${line:--}"
         done

@@ -49,6 +49,7 @@ work_revert() {
         revert_bad="these processes of the deploy cannot be ended:$survivors"
     fi
     ! journaled committed || return 97
+    thaw_own
     if ! journaled reverted; then
         if journaled switching; then
             journal reverting

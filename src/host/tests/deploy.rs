@@ -124,8 +124,10 @@ fn preflight_and_lock_tell_how_the_host_stands() {
             let says = guardian.ask(intent).ok();
             let fact = |name: &str, value: String| says.contains(&Say::Fact(name.into(), value));
             assert!(fact("current", rig.current().unwrap()), "{intent}: {says:?}");
-            assert!(fact("release", format!("{R2} good {digest} {R1}")), "{intent}: {says:?}");
-            assert!(fact("release", "by-hand foreign - -".into()), "{intent}: {says:?}");
+            let made = fs::read_to_string(rig.private("releases").join(R2).join("made")).unwrap();
+            let record = format!("{R2} good {digest} {R1} c0ffee {} ann@desk", made.trim());
+            assert!(fact("release", record), "{intent}: {says:?}");
+            assert!(fact("release", "by-hand foreign - - - - -".into()), "{intent}: {says:?}");
             assert!(!says.iter().any(|say| matches!(say, Say::Problem(_))), "{intent}: {says:?}");
         }
         guardian.bye();

@@ -200,11 +200,12 @@ impl<'a> Guardian<'a> {
         self.stdin = None;
     }
 
-    /// The guardian itself is killed, and sshd closes the channel.
+    /// The guardian itself is killed, and then sshd closes the channel: the other way round it might still
+    /// begin to put its host back.
     pub(super) fn kill(&mut self) {
-        self.stdin = None;
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.stdin = None;
     }
 
     pub(super) fn pid(&self) -> i32 {

@@ -6,6 +6,7 @@ mod deploy;
 mod full_disk;
 mod gone;
 mod guardian;
+mod hold;
 mod hooks;
 mod lock;
 mod parcel;

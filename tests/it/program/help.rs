@@ -128,42 +128,34 @@ fn alone_it_shows_help_and_fails() {
 #[test]
 fn an_environment_has_help_of_its_own() {
     let project = Project::files(1, "");
-    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @r#"
+    insta::assert_snapshot!(project.rdeploy(&["dev", "--help"]).run(), @r"
     exit code: 0
     --- stdout
     Deploy to an environment of deploy.toml
 
     Usage: rdeploy dev [OPTIONS] [VERB]
 
-    Arguments:
-      [VERB]
-              What to do with the environment
-
-              Possible values:
-              - deploy: Build and deploy
-              - stop:   End the app of an embedded environment and its hosts
-              
-              [default: deploy]
+    Verbs:
+      deploy    Build and deploy, as without a verb
+      releases  Show which releases there are on which hosts, and how each stands
+      recover   Settle what attempts have left that died: undo it, or finish what had committed
+      lock      Freeze the environment: deploys and rollbacks are refused until `unlock`
+      unlock    Lift a freeze, and free locks whose owner is dead, or is ordered to give way
+      stop      End the app of an embedded environment and its hosts
 
     Options:
-          --config <FILE>
-              Configuration file (default: deploy.toml, searched upwards from here)
-              
-              [env: RDEPLOY_CONFIG=]
-
-      -v, --verbose...
-              Show more: output of hooks and commands as it comes (-v), protocol details (-vv)
-
-          --rollback[=<ID>]
-              Go back to the release that was live before, or to the one named
-
-          --artifact <FILE>
-              Deploy this artifact, made by `rdeploy build -o FILE`, instead of building
-
-      -h, --help
-              Print help (see a summary with '-h')
+          --config <FILE>      Configuration file (default: deploy.toml, searched upwards from here)
+                               [env: RDEPLOY_CONFIG=]
+      -v, --verbose...         Show more: output of hooks and commands as it comes (-v), protocol
+                               details (-vv)
+          --rollback[=<ID>]    Go back to the release that was live before, or to the one named
+          --artifact <FILE>    Deploy this artifact, made by `rdeploy build -o FILE`, instead of
+                               building
+          --wait[=<DURATION>]  Wait while somebody else holds the lock, for 15 minutes or as long as
+                               said
+      -h, --help               Print help
     --- stderr
-    "#);
+    ");
 }
 
 #[test]
@@ -223,7 +215,7 @@ fn a_wrong_option_is_answered_on_standard_error() {
 
       tip: a similar argument exists: '--rollback'
 
-    Usage: rdeploy dev --rollback[=<ID>] [VERB]
+    Usage: rdeploy dev --rollback[=<ID>]
 
     For more information, try '--help'.
     ");
@@ -241,7 +233,7 @@ fn a_wrong_option_is_answered_on_standard_error() {
     --- stderr
     error: the argument '--rollback[=<ID>]' cannot be used with '--artifact <FILE>'
 
-    Usage: rdeploy dev --rollback[=<ID>] [VERB]
+    Usage: rdeploy dev --rollback[=<ID>]
 
     For more information, try '--help'.
     ");
@@ -249,10 +241,11 @@ fn a_wrong_option_is_answered_on_standard_error() {
     exit code: 2
     --- stdout
     --- stderr
-    error: invalid value 'deplyo' for '[VERB]'
-      [possible values: deploy, stop]
+    error: unrecognized subcommand 'deplyo'
 
-      tip: a similar value exists: 'deploy'
+      tip: a similar subcommand exists: 'deploy'
+
+    Usage: rdeploy dev [OPTIONS] [VERB]
 
     For more information, try '--help'.
     ");

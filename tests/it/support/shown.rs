@@ -95,6 +95,19 @@ impl Names {
     }
 }
 
+/// Returns the text with the columns of its tables two spaces apart: their widths differ with the length of
+/// what has a name instead.
+pub(crate) fn squeezed(text: &str) -> String {
+    let mut shown = String::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let (indent, rest) = line.split_at(indent);
+        let cells: Vec<&str> = rest.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        shown.push_str(&format!("{indent}{}\n", cells.join("  ")));
+    }
+    shown
+}
+
 /// Returns the lines with those about one host together: hosts work at the same time, and only the order
 /// of each one's own lines means something. Lines about no host stay where they are.
 pub(crate) fn by_host(text: &str) -> String {
