@@ -95,6 +95,10 @@ pub enum EventKind {
     HookOutput { host: String, line: String },
     /// A hook ended well.
     HookFinished { host: String, point: String, command: String, duration: Duration },
+    /// The switch of some hosts begins, which are not all: batch `number` of `of`.
+    BatchStarted { number: usize, of: usize, hosts: Vec<String> },
+    /// The first hosts are switched, and have to stay well for so long before the others follow.
+    Paused { hosts: Vec<String>, duration: Duration },
     /// `current` points at `release` on a host.
     Switched { host: String, release: String },
     /// The app was proven to run from `release`.

@@ -1,5 +1,6 @@
 //! Owns how an environment lies over the top level: tables merge key by key, arrays and plain values
-//! replace, and choosing another kind of supervisor or probe leaves the one above out altogether.
+//! replace, and choosing another kind of supervisor or probe leaves the one above out altogether. A rollout
+//! is one decision: one in an environment replaces the one above.
 
 use super::raw::Health;
 use super::raw::Layer;
@@ -24,6 +25,7 @@ impl Layer {
             ssh: self.ssh.over(&top.ssh),
             path: self.path.or_else(|| top.path.clone()),
             lease: self.lease.or_else(|| top.lease.clone()),
+            rollout: self.rollout.or_else(|| top.rollout.clone()),
             vars,
         }
     }

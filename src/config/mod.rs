@@ -3,7 +3,7 @@
 //!
 //! The way of a file: `load` finds it, `syntax` parses it, `raw` reads the tree into optional fields that
 //! remember where they stood, `merge` lays an environment over the top level, `validate` judges what only
-//! the merged whole can show and makes the types of `types`. What is wrong on the way is collected, not
+//! the merged whole can show and makes the types of `types`, with `rollout` for that key. What is wrong on the way is collected, not
 //! returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
 //! functions of `host`, `names`, `paths`, `probe` and `units`, which `one_off` uses for the command line.
 
@@ -17,6 +17,7 @@ mod paths;
 mod probe;
 mod raw;
 mod reader;
+mod rollout;
 mod suggest;
 mod syntax;
 mod types;
@@ -34,6 +35,7 @@ pub use names::COMMANDS;
 pub use one_off::OneOff;
 pub use one_off::OneOffError;
 pub use one_off::one_off;
+pub use types::Batch;
 pub use types::Build;
 pub use types::CommandSupervisor;
 pub use types::Environment;
@@ -47,6 +49,7 @@ pub use types::Pm2;
 pub use types::Pm2App;
 pub use types::Probe;
 pub use types::Project;
+pub use types::Rollout;
 pub use types::SshSettings;
 pub use types::Supervisor;
 pub use types::UnknownEnvironment;

@@ -19,6 +19,7 @@ use super::types::Hooks;
 use super::types::Host;
 use super::types::Hosts;
 use super::types::Pm2;
+use super::types::Rollout;
 use super::types::SshSettings;
 use super::types::Supervisor;
 use super::validate;
@@ -151,6 +152,7 @@ pub fn one_off(arguments: OneOff) -> Result<Environment, OneOffError> {
             connect_timeout: validate::CONNECT_TIMEOUT,
         },
         lease: validate::LEASE,
+        rollout: Rollout::default(),
     })
 }
 

@@ -96,6 +96,8 @@ pub struct Environment {
     pub ssh: SshSettings,
     /// How long a switched host waits for a silent client before it puts itself back.
     pub lease: Duration,
+    /// How the switch moves through the hosts.
+    pub rollout: Rollout,
 }
 
 /// The hosts of an environment.
@@ -281,6 +283,31 @@ pub struct Hook {
     pub on_rollback: bool,
     /// Undoes it when the transaction is reverted after it completed.
     pub undo: Option<String>,
+}
+
+/// How the switch moves through the hosts. The default is all at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many hosts go first, on their own; 0 means none.
+    pub first: usize,
+    /// How many of the others go at a time.
+    pub batch: Batch,
+    /// How long the first ones have to stay well before the others follow.
+    pub pause: Duration,
+    /// The roles in whose order hosts go.
+    pub order: Vec<String>,
+}
+
+/// How many hosts are switched at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Batch {
+    /// All of them.
+    #[default]
+    All,
+    /// That many.
+    Hosts(u32),
+    /// That part of the whole fleet, rounded up: 1 to 100.
+    Percent(u8),
 }
 
 /// How connections are made.

@@ -1,9 +1,10 @@
-//! Owns durations as people write them: `500ms`, `30s`, `10m`, `1h30m`.
+//! Owns durations and percentages as people write them: `500ms`, `30s`, `10m`, `1h30m`, `25%`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::diagnostic::Defect;
+use super::names;
 
 /// The units, longest first, in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -26,6 +27,32 @@ pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<D
         return Err(Defect::new(message, format!("write \"{near}\"")));
     }
     Ok(duration)
+}
+
+/// Reads a percentage from 1% to 100%.
+pub(super) fn percentage(text: &str) -> Result<u8, Defect> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let shown = names::excerpt(text);
+        return Err(Defect::new(
+            format!("`{shown}` is not a percentage"),
+            "write \"25%\", or a number of hosts",
+        ));
+    }
+    if !text.ends_with('%') || text != format!("{number}%") {
+        let message = format!("`{}` is not a percentage", names::excerpt(text));
+        return Err(Defect::new(message, format!("write \"{number}%\", or {number} for a number of hosts")));
+    }
+    match number.parse() {
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => {
+            let near =
+                if number.starts_with('-') || digits.bytes().all(|b| b == b'0') { "1%" } else { "100%" };
+            let message = format!("`{}` must be from 1% to 100%", names::excerpt(text));
+            Err(Defect::new(message, format!("write \"{near}\"")))
+        }
+    }
 }
 
 /// Returns a duration as it would be written.
@@ -120,6 +147,29 @@ mod tests {
             ("99999999999999999h", "write a number and a unit: \"500ms\", \"30s\", \"10m\", \"1h30m\""),
         ] {
             assert_eq!(duration(text, &DAY).unwrap_err().help, help, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_a_whole_number_from_1_to_100() {
+        for (text, percent) in [("1%", 1), ("25%", 25), ("100%", 100)] {
+            assert_eq!(percentage(text), Ok(percent), "{text}");
+        }
+        for (text, help) in [
+            ("0%", "write \"1%\""),
+            ("00%", "write \"1%\""),
+            ("-5%", "write \"1%\""),
+            ("120%", "write \"100%\""),
+            ("99999999999999999999%", "write \"100%\""),
+            ("25", "write \"25%\", or 25 for a number of hosts"),
+            ("25 %", "write \"25%\", or 25 for a number of hosts"),
+            ("12.5%", "write \"25%\", or a number of hosts"),
+            ("%", "write \"25%\", or a number of hosts"),
+            ("", "write \"25%\", or a number of hosts"),
+            ("half", "write \"25%\", or a number of hosts"),
+            ("+5%", "write \"25%\", or a number of hosts"),
+        ] {
+            assert_eq!(percentage(text).unwrap_err().help, help, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ use super::raw::Kind;
 use super::reader::At;
 use super::reader::Field;
 use super::reader::value;
+use super::rollout;
 use super::suggest;
 use super::types::Build;
 use super::types::CommandSupervisor;
@@ -53,12 +54,21 @@ pub(super) fn project(raw: raw::File, file: PathBuf, root: &Path, sink: &mut Sin
         sink.report_absence(&sink.top(), Defect::new("there is no environment to deploy to", help));
     }
     let roles = Roles::of(&raw.environments);
+    if let Some(rollout) = raw.top.rollout.as_ref().and_then(|given| given.value.as_ref()) {
+        let hosts = raw.environments.iter().filter_map(|e| e.hosts.as_ref()?.value.as_ref()).flatten();
+        let hosts: Vec<_> = hosts.map(|at| at.value.clone()).collect();
+        rollout::check_top(rollout, &hosts, sink);
+    }
     let app = value(raw.app).unwrap_or_default();
     let mut environments = BTreeMap::new();
     for mut environment in raw.environments {
+        let own_rollout = environment.layer.rollout.as_ref().and_then(|given| given.value.clone());
         let layer = std::mem::take(&mut environment.layer).over(&raw.top);
         roles.check(&layer.hooks, sink);
         let hosts = hosts(&environment, sink);
+        if let Some(own) = own_rollout {
+            rollout::check(&own, &environment.name, &hosts, sink);
+        }
         let unreachable = max_unreachable(&environment, &hosts, sink);
         let place = format!("`[env.{}]`", environment.name);
         let merged =
@@ -123,6 +133,7 @@ fn merged(
         path: plain(layer.path),
         ssh: ssh(layer.ssh),
         lease: value(layer.lease).unwrap_or(LEASE),
+        rollout: rollout::rollout(value(layer.rollout).unwrap_or_default()),
     }
 }
 

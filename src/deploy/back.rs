@@ -1,16 +1,18 @@
 //! Owns the way back: every locked host is put back, each says whether that was proven, and what is not
-//! known of a host is said rather than assumed.
+//! known of a host is said rather than assumed. `pace` says when each has its turn.
 
 use super::Member;
 use super::Outcome;
 use super::Stage;
 use super::fleet::OnFailure;
 use super::fleet::Stopped;
+use super::pace::Pace;
 use super::transaction::Hurry;
 use super::transaction::Job;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
+use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
 use crate::release::ReleaseId;
@@ -54,26 +56,54 @@ impl<H: Host> Transaction<'_, H> {
         }
     }
 
-    /// Has these hosts put back, at once, and notes what came of each.
+    /// Has these hosts put back, the healthy ones at the rollout's width, and notes what came of each.
     pub(super) async fn put_back(&mut self, places: Vec<usize>, hurry: &Hurry<'_>) {
-        let revert = |member| self.revert_one(member);
+        let member = |place: &usize| self.fleet.members.get(*place);
+        let healthy = places.iter().filter_map(member).filter(|member| member.is_healthy()).count();
+        let width = self.rollout.width;
+        if healthy > width && !self.stops.cancel.is_cancelled() {
+            let text =
+                format!("healthy hosts are put back {width} at a time, so that the others go on serving");
+            self.events.emit(EventKind::Noted { host: None, text });
+        }
+        let pace = Pace::new(places.len() - healthy, width);
+        let revert = |member| self.revert_one(member, &pace);
         let round = self.fleet.each(places, OnFailure::GoOn, hurry.clone(), revert).await;
         for (place, ()) in round.done {
             self.become_stage(place, Stage::Reverted);
-            self.entered(place, Phase::Reverted);
         }
         for (place, error) in round.failed {
             self.not_put_back(place, &error);
         }
         for place in round.unanswered {
-            self.left_alone(place);
+            if self.fleet.members.get(place).is_some_and(Member::is_put_back) {
+                let text = "it was left before its after_switch hooks had ended; see whether it serves again";
+                self.events.emit(EventKind::Warned { host: self.name(place), text: text.to_owned() });
+                self.become_stage(place, Stage::Reverted);
+            } else {
+                self.left_alone(place);
+            }
         }
     }
 
-    async fn revert_one(&self, member: &Member<H>) -> Result<(), HostError> {
+    async fn revert_one(&self, member: &Member<H>, pace: &Pace) -> Result<(), HostError> {
         let host = &member.host;
+        let _turn = pace.turn(member.is_healthy(), &self.stops.cancel).await;
         self.enter(host, Phase::Reverting);
-        host.revert(&|say| self.heard(host, say)).await
+        host.revert(&|say| self.heard(host, say)).await?;
+        member.note_put_back();
+        self.enter(host, Phase::Reverted);
+        self.undrain(member).await;
+        Ok(())
+    }
+
+    /// A host whose own hooks before the switch have begun may be out of service; those after it end that.
+    /// What runs once for the fleet does not belong to the host.
+    async fn undrain(&self, member: &Member<H>) {
+        let own = |script: &&HookScript| script.point == "after_switch" && !script.hook.once;
+        for script in member.hooks.iter().filter(own).filter(|_| member.is_drained()) {
+            self.warn(&member.host, self.hook(member, script).await);
+        }
     }
 
     fn not_put_back(&mut self, place: usize, error: &HostError) {

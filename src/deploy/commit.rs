@@ -49,6 +49,9 @@ impl<H: Host> Transaction<'_, H> {
                 return Ok(());
             }
         }
+        // One that only says no is as healthy as it was.
+        let unheard = refused.iter().filter(|(_, error)| error.is_unconfirmed()).map(|(place, _)| *place);
+        self.doubt(&unheard.collect::<Vec<_>>());
         if self.fleet.at(&[Stage::Committed]).is_empty() {
             return Err(Stopped { failures: refused, by_user: false });
         }

@@ -30,6 +30,12 @@ pub struct Member<H> {
     pub(super) stage: Stage,
     /// Whether the switch was asked of it: from then on it may have happened.
     switch_asked: AtomicBool,
+    /// Whether its own hooks before the switch began: it may be out of service until those after it ran.
+    drained: AtomicBool,
+    /// Whether it said that it is back, whatever was asked of it then.
+    put_back: AtomicBool,
+    /// Whether it was proven, but is not known to be well any more.
+    pub(super) doubted: bool,
     /// Whether it stopped answering: nothing more is asked of it, its guardian does the rest.
     pub(super) silent: bool,
 }
@@ -37,8 +43,17 @@ pub struct Member<H> {
 impl<H> Member<H> {
     /// A host that is connected and checked; `facts` is what the check found.
     pub fn new(host: H, hooks: Vec<HookScript>, facts: Facts) -> Self {
-        let switch_asked = AtomicBool::new(false);
-        Self { host, hooks, facts, stage: Stage::Connected, switch_asked, silent: false }
+        Self {
+            host,
+            hooks,
+            facts,
+            stage: Stage::Connected,
+            switch_asked: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            put_back: AtomicBool::new(false),
+            doubted: false,
+            silent: false,
+        }
     }
 
     /// Notes that the switch is asked of it now.
@@ -49,6 +64,31 @@ impl<H> Member<H> {
     /// Whether it may have been switched.
     pub(super) fn may_be_switched(&self) -> bool {
         self.switch_asked.load(Ordering::Relaxed)
+    }
+
+    /// Notes that its own hooks before the switch begin.
+    pub(super) fn note_drained(&self) {
+        self.drained.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its own hooks before the switch began.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is back.
+    pub(super) fn note_put_back(&self) {
+        self.put_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it said that it is back.
+    pub(super) fn is_put_back(&self) -> bool {
+        self.put_back.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was proven to run the release and nothing has said otherwise since.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.stage == Stage::Verified && !self.doubted
     }
 }
 
@@ -73,6 +113,11 @@ pub(super) struct Round<T> {
 }
 
 impl<T> Round<T> {
+    /// The places of those that failed.
+    pub(super) fn failed_places(&self) -> Vec<usize> {
+        self.failed.iter().map(|(place, _)| *place).collect()
+    }
+
     /// Returns what came of it where every host did it, else why the transaction cannot go on.
     pub(super) fn complete(self) -> Result<Vec<(usize, T)>, Stopped> {
         if self.cut || !self.failed.is_empty() {

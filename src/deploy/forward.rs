@@ -1,7 +1,6 @@
-//! Owns the way forward up to the proof: prepare everywhere, the barrier, the switch everywhere.
+//! Owns the way forward up to the proof: prepare everywhere, the barrier, what runs once for the fleet. The
+//! switch that follows is in `switch`.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::Member;
@@ -12,13 +11,11 @@ use super::transaction::Job;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
-use crate::event::Proof;
 use crate::host::Action;
 use crate::host::Attempt;
 use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
-use crate::host::Say;
 use crate::release::ReleaseId;
 
 impl<H: Host> Transaction<'_, H> {
@@ -36,20 +33,8 @@ impl<H: Host> Transaction<'_, H> {
 
         let started = Instant::now();
         self.once_before_switch().await?;
-        // A host that has not been heard of for long may be on its way back already.
-        self.all_answer().await?;
-        let activate = |member| self.activate(member, release);
-        let switched =
-            self.fleet.each(self.fleet.all(), OnFailure::Stop, stops.cancel.cancelled(), activate).await;
-        for place in self.fleet.all() {
-            // Also where no answer came: it may have happened all the same.
-            if self.fleet.members.get(place).is_some_and(Member::may_be_switched) {
-                self.become_stage(place, Stage::Switched);
-            }
-        }
-        switched.complete()?;
+        self.roll_out(release).await?;
         self.timings.push(("switch".to_owned(), started.elapsed()));
-        self.everywhere(Stage::Verified);
         self.all_answer().await
     }
 
@@ -102,53 +87,5 @@ impl<H: Host> Transaction<'_, H> {
                 .complete()?;
         }
         Ok(())
-    }
-
-    async fn activate(&self, member: &Member<H>, release: ReleaseId) -> Result<(), HostError> {
-        let host = &member.host;
-        let each_host = |script: &&HookScript| script.point == "before_switch" && !script.hook.once;
-        for script in member.hooks.iter().filter(each_host) {
-            self.hook(member, script).await?;
-        }
-        self.enter(host, Phase::Switching);
-        member.note_switch();
-        let said = Mutex::new((Proof::Proven, String::new(), false));
-        let heard = |say: Say| {
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            match say {
-                Say::Proof(level, detail) => {
-                    said.0 = if level == "proven" { Proof::Proven } else { Proof::Unprovable };
-                    said.1 = detail;
-                }
-                Say::ProbeNeeded => said.2 = true,
-                say => self.heard(host, say),
-            }
-        };
-        host.act(&Action::Activate, &heard).await?;
-        let (proof, detail, probe_needed) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if probe_needed {
-            host.probe().await?;
-        }
-        self.events.emit(EventKind::Verified {
-            host: host.name().to_owned(),
-            release: release.to_string(),
-            proof,
-            detail,
-        });
-        self.hooks(member, "after_switch").await?;
-        self.enter(host, Phase::Waiting);
-        Ok(())
-    }
-
-    /// Every host was heard of within a third of its lease: what is asked next will find it waiting.
-    async fn all_answer(&self) -> Result<(), Stopped> {
-        let fresh = self.lease / 3;
-        self.fleet
-            .each(self.fleet.all(), OnFailure::GoOn, self.stops.cancel.cancelled(), |member| {
-                member.host.heartbeat(fresh)
-            })
-            .await
-            .complete()
-            .map(drop)
     }
 }

@@ -7,12 +7,15 @@
 //! | `hooks` | which hook runs where |
 //! | `plan` | what follows from the facts of all hosts: the id, the target, the problems |
 //! | `stage` | where a host stands, and the legal transitions |
+//! | `rollout` | which hosts are switched together, in which order |
 //! | `fleet` | doing something on all hosts at once; stopping |
 //! | `transaction` | what goes in, what comes out, the order of the parts |
 //! | `lock` | every lock or none |
-//! | `forward` | prepare, the barrier, the switch |
+//! | `forward` | prepare, the barrier, what runs once |
+//! | `switch` | the switch, batch by batch, and the pause |
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
+//! | `pace` | how fast hosts are put back |
 //! | `resume` | hosts that were left behind |
 //! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
@@ -24,11 +27,14 @@ mod forward;
 pub mod hooks;
 mod lock;
 mod outcome;
+mod pace;
 mod plan;
 mod resume;
+mod rollout;
 #[cfg(test)]
 mod scripted;
 mod stage;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -47,6 +53,7 @@ pub use plan::skewed_clocks;
 pub use resume::ResumeProblem;
 pub use resume::Resumption;
 pub use resume::resumption;
+pub use rollout::Rollout;
 pub use stage::Stage;
 pub use transaction::Job;
 pub use transaction::Report;

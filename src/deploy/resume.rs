@@ -172,6 +172,8 @@ impl<H: Host> Transaction<'_, H> {
         let all = std::mem::take(&mut self.fleet.members).into_iter().enumerate();
         let (level, behind): (Vec<_>, Vec<_>) =
             all.partition(|(_, member)| resumption.is_level(&member.facts));
+        let places: Vec<usize> = behind.iter().map(|(place, _)| *place).collect();
+        self.rollout = self.rollout.among(&places);
         self.fleet.members = behind.into_iter().map(|(_, member)| member).collect();
         level
     }

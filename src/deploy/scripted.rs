@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Stops;
 use crate::artifact::Artifact;
+use crate::config;
 use crate::host::Action;
 use crate::host::Attempt;
 use crate::host::Facts;
@@ -35,6 +36,8 @@ pub(super) enum Step {
     AnswerBeforeSwitch,
     Activate,
     Probe,
+    /// The proof repeated in a pause.
+    Recheck,
     /// The one that opens the commit.
     AnswerBeforeCommit,
     Commit,
@@ -173,6 +176,7 @@ struct State {
 pub(super) struct World {
     state: Arc<Mutex<State>>,
     pub(super) stops: Stops,
+    pub(super) rollout: config::Rollout,
 }
 
 /// What every host of a new world has: the first is good, the second is live.
@@ -222,6 +226,10 @@ impl World {
     pub(super) fn stops_at(self, call: usize, fault: Fault) -> Self {
         self.lock().stop_at = Some((call, fault));
         self
+    }
+
+    pub(super) fn rolls(self, rollout: config::Rollout) -> Self {
+        Self { rollout, ..self }
     }
 
     pub(super) fn with(self, host: usize, change: impl FnOnce(&mut Model)) -> Self {
@@ -440,6 +448,21 @@ impl Host for Scripted {
                     Ok(())
                 };
                 self.call(Step::Activate, begun, work).await
+            }
+            Action::Recheck => {
+                let work = |model: &mut Model| {
+                    ours(model);
+                    assert!(
+                        model.running == model.attempt.map(|(id, _)| id),
+                        "only what runs is checked again"
+                    );
+                    heard(Say::Proof("proven".to_owned(), "2 processes".to_owned()));
+                    if model.asks_for_probe {
+                        heard(Say::ProbeNeeded);
+                    }
+                    Ok(())
+                };
+                self.call(Step::Recheck, nothing, work).await
             }
             Action::Commit => {
                 let work = |model: &mut Model| {

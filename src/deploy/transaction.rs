@@ -1,5 +1,6 @@
 //! Owns the transaction as a whole: what goes in, what comes out, and the order of its parts. The parts
-//! are in files of their own: `lock`, `forward`, `commit`, `back`, and `told` for what is stated of them.
+//! are in files of their own: `lock`, `forward`, `switch`, `commit`, `back`, and `told` for what is stated of
+//! them.
 
 use std::future::pending;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::Fleet;
 use super::Member;
 use super::Outcome;
 use super::Resumption;
+use super::Rollout;
 use super::Stage;
 use super::plan;
 use crate::artifact::Artifact;
@@ -94,6 +96,8 @@ pub struct Transaction<'a, H> {
     pub keep: usize,
     /// How long a switched host waits for a silent client.
     pub lease: Duration,
+    /// How the switch moves through the fleet.
+    pub rollout: Rollout,
     /// The hosts that do not take part because they cannot be reached; the others remember them.
     pub absent: Vec<String>,
     /// Durations of the steps, by name.

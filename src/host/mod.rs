@@ -41,6 +41,8 @@ pub enum Action {
     Ready,
     /// Switch, restart, prove.
     Activate,
+    /// Prove again what was proven, and change nothing.
+    Recheck,
     /// Mark good; from here on nothing is undone.
     Commit,
     /// Save the supervisor's list, remove these releases, note the attempt.
@@ -58,6 +60,7 @@ impl Action {
             Self::Prepare => "prepare",
             Self::Ready => "ready",
             Self::Activate => "activate",
+            Self::Recheck => "recheck",
             Self::Commit => "commit",
             Self::Finish(_) => "finish",
             Self::Absent(_) => "absent",
@@ -221,6 +224,7 @@ impl fmt::Display for Action {
             Self::Prepare => "preparing the release",
             Self::Ready => "making the release ready",
             Self::Activate => "switching to the release",
+            Self::Recheck => "checking the release again",
             Self::Commit => "committing the release",
             Self::Finish(_) => "cleaning up",
             Self::Absent(_) => "noting which hosts are left behind",

@@ -224,6 +224,10 @@ impl Host for Session {
                 let limit = self.settings.activate_limit() + Duration::from_secs(10);
                 ("activate".to_owned(), "switching to the release", limit)
             }
+            Action::Recheck => {
+                let limit = self.settings.activate_limit() + Duration::from_secs(10);
+                ("recheck".to_owned(), "checking the release again", limit)
+            }
             Action::Commit => ("commit".to_owned(), "committing the release", ANSWER_LIMIT),
             Action::Finish(prune) => {
                 let ids = prune.iter().map(|id| format!(" {id}")).collect::<String>();

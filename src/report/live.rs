@@ -41,6 +41,11 @@ pub(crate) fn lines(run: &Run, now: Duration, size: Size, paint: Paint) -> Vec<S
         let words = format!("packing {files}, {}", format::bytes(packing.bytes));
         lines.push(view.row(&[(words.as_str(), Paint::plain)]));
     }
+    if let Some(until) = run.pause_until {
+        let left = until.saturating_sub(now);
+        let words = format!("pause: {} left", seconds(left.as_secs()));
+        lines.push(view.row(&[(words.as_str(), Paint::plain)]));
+    }
     let total = view.total(run);
     let room = size.rows.saturating_sub(lines.len() + usize::from(total.is_some()) + 2).max(1);
     lines.extend(view.hosts(run, room));

@@ -167,6 +167,8 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
         | EventKind::PhaseEntered { .. }
         | EventKind::HookStarted { .. }
         | EventKind::HookFinished { .. }
+        | EventKind::BatchStarted { .. }
+        | EventKind::Paused { .. }
         | EventKind::Switched { .. }
         | EventKind::Verified { .. }
         | EventKind::Noted { .. }

@@ -115,6 +115,8 @@ impl<W: Write> Progress<W> {
             | EventKind::LocalCommandFinished { .. }
             | EventKind::ArtifactPacked { .. }
             | EventKind::HookFinished { .. }
+            | EventKind::BatchStarted { .. }
+            | EventKind::Paused { .. }
             | EventKind::Noted { .. }
             | EventKind::Warned { .. }
             | EventKind::Failed { .. }

@@ -30,6 +30,8 @@ pub(crate) struct Run {
     order: Vec<String>,
     pub(crate) local: Option<Running>,
     pub(crate) packing: Option<Packing>,
+    /// When the pause after the first hosts ends.
+    pub(crate) pause_until: Option<Duration>,
     pub(crate) failures: Vec<Failure>,
     pub(crate) warnings: usize,
     pub(crate) summary: Option<Summary>,
@@ -196,6 +198,8 @@ impl Run {
                 hook.wrote(line);
             }
             EventKind::HookFinished { host, .. } => self.host(host).hook = None,
+            EventKind::BatchStarted { number: _, of: _, hosts: _ } => self.pause_until = None,
+            EventKind::Paused { hosts: _, duration } => self.pause_until = Some(now + *duration),
             EventKind::Switched { host: _, release: _ } => {}
             EventKind::Verified { host, release, proof: _, detail: _ } => {
                 self.host(host).verified = Some(text::one_line(release));
@@ -203,6 +207,7 @@ impl Run {
             EventKind::Noted { host: _, text: _ } => {}
             EventKind::Warned { host: _, text: _ } => self.warnings += 1,
             EventKind::Failed { host, error, hint, output } => {
+                self.pause_until = None;
                 let mut output: Vec<String> = match output {
                     Some(output) => text::lines(output).collect(),
                     None => self.take_output(host.as_deref()),
@@ -214,7 +219,7 @@ impl Run {
                 }
                 self.failed(host.as_deref(), error, hint.as_deref().map(text::joined), output);
             }
-            EventKind::Interrupted => {}
+            EventKind::Interrupted => self.pause_until = None,
             EventKind::RunFinished { summary } => self.summary = Some(summary.clone()),
         }
     }

@@ -114,6 +114,14 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
             let line = format!("{}: done in {}", hook(point, command), format::span(*duration));
             said(at(host), Good, Always, line)
         }
+        EventKind::BatchStarted { number, of, hosts } => {
+            said(Place::Run, Step, Always, format!("batch {number} of {of}: {}", listed(hosts)))
+        }
+        EventKind::Paused { hosts, duration } => {
+            let have = if hosts.len() == 1 { "has" } else { "have" };
+            let took = format::running(*duration);
+            said(Place::Run, Step, Always, format!("pause of {took}: {} {have} to stay well", listed(hosts)))
+        }
         EventKind::Switched { host, release } => {
             said(at(host), Step, Always, format!("current is now {}", text::one_line(release)))
         }
@@ -179,11 +187,17 @@ pub(crate) fn opening(verb: &str, app: &str, environment: &str, hosts: &[String]
         line.push_str(" on ");
         line.push_str(&text::one_line(environment));
     }
-    let named: Vec<_> = hosts.iter().take(8).map(|host| text::one_line(host)).collect();
-    if !named.is_empty() {
+    if !hosts.is_empty() {
         line.push_str(": ");
-        line.push_str(&named.join(", "));
+        line.push_str(&listed(hosts));
     }
+    line
+}
+
+/// The first hosts by name, and how many more there are.
+fn listed(hosts: &[String]) -> String {
+    let named: Vec<_> = hosts.iter().take(8).map(|host| text::one_line(host)).collect();
+    let mut line = named.join(", ");
     if hosts.len() > named.len() {
         line.push_str(&format!(" and {} more", hosts.len() - named.len()));
     }

@@ -224,6 +224,12 @@ app_verify() {
     return "$app_status"
 }
 
+# app_recheck: whether what app_verify proved still holds. What was up and is down now has failed.
+app_recheck() {
+    command_seen=1
+    app_verify
+}
+
 # app_watch: looks until it is clear.
 app_watch() {
     app_settle=$(app_setting settle 5)

@@ -25,6 +25,7 @@ use super::place::Places;
 use super::release_source;
 use super::release_source::NoArtifact;
 use crate::artifact::Artifact;
+use crate::config::Environment;
 use crate::deploy;
 use crate::deploy::Fleet;
 use crate::deploy::Job;
@@ -130,8 +131,10 @@ impl Run<'_> {
             },
             (None, None, _) => return self.ended(Outcome::Usage, self.known(&reached)),
         };
-        let hooks = &self.launch.environment.hooks;
-        let schedule = deploy::hooks::schedule(hooks, &self.hosts(&reached.places), self.verb());
+        let Environment { hooks, rollout, .. } = &self.launch.environment;
+        let hosts = self.hosts(&reached.places);
+        let schedule = deploy::hooks::schedule(hooks, &hosts, self.verb());
+        let rollout = deploy::Rollout::of(rollout, &hosts);
         let Reached { places, sessions, facts } = reached;
         let members = sessions
             .into_iter()
@@ -144,6 +147,7 @@ impl Run<'_> {
             stops: self.stops,
             keep: self.launch.environment.keep_releases,
             lease: self.launch.environment.lease,
+            rollout,
             absent,
             timings,
         };

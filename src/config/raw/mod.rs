@@ -3,6 +3,7 @@
 
 mod apps;
 mod hooks;
+mod rollout;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(super) use apps::Kind;
 pub(super) use apps::Supervisor;
 pub(super) use apps::kind;
 pub(super) use hooks::Hooks;
+pub(super) use rollout::Rollout;
 use unknown::Level;
 
 const LEASE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3_600));
@@ -63,6 +65,7 @@ pub(super) struct Layer {
     pub(super) ssh: Ssh,
     pub(super) path: Field<Vec<At<String>>>,
     pub(super) lease: Field<Duration>,
+    pub(super) rollout: Field<Rollout>,
     pub(super) vars: BTreeMap<String, Given<String>>,
 }
 
@@ -133,6 +136,7 @@ fn layer(table: &mut Table<'_>, places: &Places, sink: &mut Sink<'_>) -> Layer {
         ssh: value(table.read(sink, "ssh", |item, sink| ssh(item, places, sink))).unwrap_or_default(),
         path: table.read(sink, "path", |item, sink| item.text_or_texts(sink, paths::searched)),
         lease: table.read(sink, "lease", |item, sink| item.duration(sink, &(LEASE.0..=LEASE.1))),
+        rollout: table.read(sink, "rollout", rollout::rollout),
         vars: value(table.read(sink, "vars", vars)).unwrap_or_default(),
     }
 }

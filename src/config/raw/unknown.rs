@@ -20,11 +20,13 @@ pub(super) enum Level {
 }
 
 /// Keys that are designed but not built.
-const LATER: &[&str] = &["branch", "confirm", "rollout", "secrets"];
+const LATER: &[&str] = &["branch", "confirm", "secrets"];
 
 /// What other tools call it.
 const SYNONYMS: &[(&str, &str)] = &[
     ("application", "app"),
+    ("batch_size", "batch"),
+    ("canary", "first"),
     ("cmd", "run"),
     ("command", "run"),
     ("directory", "dir"),
@@ -52,6 +54,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("type", "kind"),
     ("url", "http"),
     ("variables", "vars"),
+    ("wait", "pause"),
     ("workdir", "dir"),
     ("working_directory", "dir"),
 ];
@@ -70,6 +73,7 @@ const HOMES: &[(&str, &str)] = &[
     ("app", "the top level"),
     ("apps", "`[supervisor]`"),
     ("args", "`[[supervisor.apps]]`"),
+    ("batch", "`rollout`"),
     ("before_build", "`[hooks]`"),
     ("before_switch", "`[hooks]`"),
     ("build", "the top level"),
@@ -81,6 +85,7 @@ const HOMES: &[(&str, &str)] = &[
     ("env", "the top level"),
     ("exclude", "`[build]`"),
     ("exec_mode", "`[[supervisor.apps]]`"),
+    ("first", "`rollout`"),
     ("health", ANY),
     ("hooks", ANY),
     ("hosts", ENV),
@@ -98,9 +103,12 @@ const HOMES: &[(&str, &str)] = &[
     ("max_unreachable", ENV),
     ("on_failure", "`[hooks]`"),
     ("once", "a hook"),
+    ("order", "`rollout`"),
     ("path", ANY),
+    ("pause", "`rollout`"),
     ("restart", "`[supervisor]`"),
     ("roles", "a host or a hook"),
+    ("rollout", ANY),
     ("run", "`[build]` or a hook"),
     ("script", "`[[supervisor.apps]]`"),
     ("settle", "`[supervisor]`"),

@@ -45,6 +45,7 @@ fn what_is_not_written_has_a_default() {
     assert_eq!(environment.health, None);
     assert_eq!(environment.hooks, Hooks::default());
     assert_eq!(environment.lease, seconds(30));
+    assert_eq!(environment.rollout, Rollout::default());
     assert_eq!(environment.max_unreachable, 0);
     assert_eq!(environment.ssh.connect_timeout, seconds(10));
     let user = Some("deploy".to_owned());
@@ -61,6 +62,9 @@ fn every_key_arrives_where_it_is_used() {
     assert_eq!(environment.linked_files, [".env"]);
     assert_eq!(environment.path, ["/opt/node/bin", "/opt/tools"]);
     assert_eq!(environment.lease, seconds(90));
+    let order = vec!["db".to_owned(), "web".to_owned()];
+    let expected = Rollout { first: 1, batch: Batch::Percent(25), pause: seconds(60), order };
+    assert_eq!(environment.rollout, expected);
     assert_eq!(environment.max_unreachable, 1);
     assert_eq!(environment.settle, seconds(10));
     let vars: Vec<(&str, &str)> = environment.vars.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -156,6 +160,17 @@ fn choosing_another_supervisor_leaves_the_first_ones_keys_behind() {
     assert_eq!(project.environment("legacy").unwrap().settle, seconds(8), "settle belongs to no kind");
     assert_eq!(project.environment("legacy").unwrap().deploy_to, "/opt/shop");
     assert_eq!(project.environment("dev").unwrap().hosts, Hosts::Embedded(2));
+}
+
+#[test]
+fn a_rollout_in_an_environment_replaces_the_one_above() {
+    let project = valid("environments_override.toml");
+    let rollout = |name: &str| project.environment(name).unwrap().rollout.clone();
+    let above = Rollout { first: 1, pause: seconds(30), order: vec!["db".to_owned()], ..Rollout::default() };
+    assert_eq!(rollout("stage"), above);
+    assert_eq!(rollout("dev"), above, "what does not fit these hosts has no effect");
+    assert_eq!(rollout("legacy"), Rollout::default(), "an empty one is all at once");
+    assert_eq!(rollout("apps"), Rollout { batch: Batch::Hosts(1), ..Rollout::default() });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::config::Hooks;
 use crate::event::EventKind;
 
 /// The calls in their order, those of one step that follow each other on one line.
-fn calls(world: &World) -> String {
+pub(super) fn calls(world: &World) -> String {
     let mut lines: Vec<(Step, Vec<usize>)> = Vec::new();
     for entry in world.log().iter().filter(|entry| !entry.ended) {
         match lines.last_mut() {

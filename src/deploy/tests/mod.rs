@@ -7,6 +7,7 @@ mod plan;
 mod random;
 mod resume;
 mod rollback;
+mod rollout;
 mod stops;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::Job;
 use super::Member;
 use super::Outcome;
 use super::Report;
+use super::Rollout;
 use super::Transaction;
 use super::hooks;
 use super::scripted::Lock;
@@ -103,14 +105,21 @@ fn everywhere() -> Hooks {
 }
 
 /// The first host is for the web, where there are two; all others have the database.
-fn schedule(hooks: &Hooks, hosts: usize, verb: Verb) -> Vec<Vec<HookScript>> {
+fn configured(hosts: usize) -> Vec<config::Host> {
     let host = |place: usize| {
         let roles = if place == 0 && hosts > 1 { "web" } else { "db" };
         let roles = Some([roles.to_owned()].into());
         config::Host { user: None, address: format!("host{}", place + 1), port: 22, roles }
     };
-    let hosts: Vec<config::Host> = (0..hosts).map(host).collect();
-    hooks::schedule(hooks, &hosts.iter().collect::<Vec<_>>(), verb)
+    (0..hosts).map(host).collect()
+}
+
+fn schedule(hooks: &Hooks, hosts: usize, verb: Verb) -> Vec<Vec<HookScript>> {
+    hooks::schedule(hooks, &configured(hosts).iter().collect::<Vec<_>>(), verb)
+}
+
+fn rollout(world: &World) -> Rollout {
+    Rollout::of(&world.rollout, &configured(world.models().len()).iter().collect::<Vec<_>>())
 }
 
 fn artifact() -> Artifact {
@@ -155,6 +164,7 @@ async fn run_without(
         stops: &world.stops,
         keep: 2,
         lease: Duration::from_secs(30),
+        rollout: rollout(world),
         absent: absent.iter().map(|host| (*host).to_owned()).collect(),
         timings: Vec::new(),
     };
@@ -273,6 +283,18 @@ fn hosts_went_together(world: &World) {
     gate(Step::AnswerBeforeCommit, Step::Commit);
     if let (Some(once), Some(activate)) = (first(Step::Once), first(Step::Activate)) {
         assert!(once < activate, "{log:#?}");
+    }
+    // No host is touched before those of the batches before it were proven.
+    let batches = rollout(world).batches;
+    for (n, batch) in batches.iter().enumerate() {
+        let own = [Step::Hook("before_switch"), Step::Activate];
+        let touches = |e: &super::scripted::Entry| batch.contains(&e.host) && own.contains(&e.step);
+        let reverts = first(Step::Revert).unwrap_or(log.len());
+        let Some(touched) = log[..reverts].iter().position(touches) else { continue };
+        for host in batches[..n].iter().flatten() {
+            let proven = |e: &super::scripted::Entry| e.host == *host && e.step == Step::Activate && e.ended;
+            assert!(log[..touched].iter().any(proven), "host {host} before batch {n}: {log:#?}");
+        }
     }
 }
 

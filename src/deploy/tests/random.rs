@@ -1,11 +1,15 @@
 //! Several faults at once, at random: nothing is expected but what holds at every end.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::super::scripted::Fault;
 use super::super::scripted::OLDER;
 use super::super::scripted::Step;
 use super::super::scripted::World;
+use crate::config;
+use crate::config::Batch;
 
 fn step() -> impl Strategy<Value = Step> {
     prop::sample::select(vec![
@@ -20,6 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
         Step::Hook("before_switch"),
         Step::Activate,
         Step::Probe,
+        Step::Recheck,
         Step::Hook("after_switch"),
         Step::AnswerBeforeCommit,
         Step::Commit,
@@ -44,17 +49,33 @@ fn fault() -> impl Strategy<Value = Fault> {
     ])
 }
 
+fn rollout() -> impl Strategy<Value = config::Rollout> {
+    let batch = prop_oneof![
+        Just(Batch::All),
+        (1_u32..4).prop_map(Batch::Hosts),
+        (1_u8..=100).prop_map(Batch::Percent),
+    ];
+    let order = prop::sample::subsequence(vec!["db".to_owned(), "web".to_owned()], 0..=2);
+    (0_usize..3, batch, 0_u64..12, order).prop_map(|(first, batch, pause, order)| config::Rollout {
+        first,
+        batch,
+        pause: Duration::from_secs(pause),
+        order,
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_fails_every_host_runs_something_and_the_code_tells_the_truth(
         rollback: bool,
+        rollout in rollout(),
         hosts in 1_usize..5,
         faults in prop::collection::vec((step(), 0_usize..5, fault(), 1_usize..3), 0..5),
     ) {
         let world = faults.into_iter().filter(|(_, host, ..)| *host < hosts).fold(
-            World::of(hosts),
+            World::of(hosts).rolls(rollout),
             |world, (step, host, fault, times)| world.fails_times(times, step, host, fault),
         );
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -9,8 +9,9 @@
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
 #
-# Stages: locked, switched (from the moment the switch is asked for), verified, committed, finished;
-# reverting, reverted, stuck (a person must look); refused (what was found could not be recovered).
+# Stages: locked, switched (from the moment the switch is asked for; again when what was proven does not
+# hold any more), verified, committed, finished; reverting, reverted, stuck (a person must look); refused
+# (what was found could not be recovered).
 
 guardian() {
     stage=locked
@@ -151,7 +152,7 @@ intent() {
                     action_seq=$seq
                     act absent "$args"
                     ;;
-                prepare:locked | ready:locked | stop:locked | activate:locked | commit:verified | \
+                prepare:locked | ready:locked | stop:locked | activate:locked | recheck:verified | commit:verified | \
                     commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched
                     action_seq=$seq
@@ -182,7 +183,7 @@ act() {
     action=$1
     action_n=$((action_n + 1))
     case $1 in
-        activate) action_limit=$ACTIVATE_LIMIT ;;
+        activate | recheck) action_limit=$ACTIVATE_LIMIT ;;
         # Ending what runs and spreading the hosts come first.
         revert | recover) action_limit=$((ACTIVATE_LIMIT + 15)) ;;
         *) action_limit=1800 ;;
@@ -206,6 +207,9 @@ action_ended() {
     action=
     case $ended:$ended_code in
         activate:0) stage=verified ;;
+        recheck:0) ;;
+        # What was proven does not hold any more: nothing but the way back is left.
+        recheck:*) stage=switched ;;
         commit:0) stage=committed ;;
         finish:*) stage=finished ;;
         recover:0) ;;

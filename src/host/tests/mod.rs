@@ -11,6 +11,7 @@ mod lock;
 mod parcel;
 mod previous;
 mod processes;
+mod recheck;
 mod resume;
 mod retention;
 mod revert;

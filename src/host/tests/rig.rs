@@ -79,9 +79,12 @@ pub(super) fn which(program: &str) -> Option<PathBuf> {
 /// Waits until something is so.
 pub(super) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let started = Instant::now();
+    // Looking may mean to look at every process; what takes long is looked at less often.
+    let mut pause = Duration::from_millis(2);
     while !so() {
         assert!(started.elapsed() < PATIENCE, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 
@@ -263,7 +266,7 @@ impl Rig {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ.windows(mark.len()).any(|part| part == mark) {
+            if memchr::memmem::find(&environ, &mark).is_some() {
                 let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
             }

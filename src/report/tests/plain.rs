@@ -1,9 +1,11 @@
 //! Whole plain outputs, and the log.
 
+use crate::event::EventKind;
 use crate::event::Phase;
 
 use super::runs::failed_hook;
 use super::runs::interrupted;
+use super::runs::pausing;
 use super::runs::revert_failed;
 use super::runs::reverted;
 use super::runs::success;
@@ -81,6 +83,23 @@ fn a_plain_run_told_in_full() {
     db.example.com   | done
     deployed 20261122174124 to prod on 2 hosts in 14.2 s (build 8.1 s, upload 2.0 s, switch 3.1 s)
     ");
+}
+
+#[test]
+fn a_plain_run_in_batches_names_the_hosts_of_each() {
+    let hosts = vec![WEB2.to_owned(), DB.to_owned()];
+    let script = pausing().said(EventKind::BatchStarted { number: 2, of: 2, hosts });
+    let plain = script.plain(0);
+    let rolling: Vec<&str> = plain.lines().skip_while(|line| !line.starts_with("batch")).collect();
+    insta::assert_snapshot!(rolling.join("\n"), @r#"
+    batch 1 of 2: web1.example.com
+    web1.example.com | switching
+    web1.example.com | current is now 20261122174124
+    web1.example.com | verifying
+    web1.example.com | proven to run 20261122174124: 4 processes run from it, http://127.0.0.1:3000/healthz answered 200
+    pause of 1 min 0 s: web1.example.com has to stay well
+    batch 2 of 2: web2.example.com, db.example.com
+    "#);
 }
 
 #[test]

@@ -34,6 +34,18 @@ pub(super) fn success() -> Script {
         )
 }
 
+/// A run in batches up to the pause after the first hosts.
+pub(super) fn pausing() -> Script {
+    let mut script = Script::begun(&[WEB1, WEB2, DB]).built().packed();
+    script = script.prepared(WEB1).prepared(WEB2).prepared(DB);
+    let hosts = vec![WEB1.to_owned()];
+    script.at(12_400, EventKind::BatchStarted { number: 1, of: 2, hosts: hosts.clone() });
+    script = script.switched(WEB1).proven(WEB1);
+    script.phase(13_950, WEB1, Phase::Waiting);
+    script.at(14_000, EventKind::Paused { hosts, duration: Duration::from_secs(60) });
+    script
+}
+
 pub(super) fn failed_hook() -> Script {
     Script::begun(&[WEB1, DB])
         .built()

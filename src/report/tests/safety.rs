@@ -41,6 +41,8 @@ fn one_of_each(text: &str) -> Script {
         EventKind::HookOutput { host: t(), line: t() },
         EventKind::Warned { host: host(), text: t() },
         EventKind::HookFinished { host: t(), point: t(), command: t(), duration: took },
+        EventKind::BatchStarted { number: 1, of: 2, hosts: vec![t()] },
+        EventKind::Paused { hosts: vec![t()], duration: took },
         EventKind::Switched { host: t(), release: t() },
         EventKind::Verified { host: t(), release: t(), proof: Proof::Proven, detail: t() },
         EventKind::Noted { host: None, text: t() },
@@ -89,13 +91,15 @@ fn every_kind_of_event_is_in_the_log() {
     [    1.300] TEXT |   TEXT
     [    1.400] TEXT | warning: TEXT
     [    1.500] TEXT | TEXT: TEXT: done in 5 ms
-    [    1.600] TEXT | current is now TEXT
-    [    1.700] TEXT | proven to run TEXT: TEXT
-    [    1.800] note: TEXT
-    [    1.900] warning: TEXT
-    [    2.000] TEXT | failed: TEXT
-    [    2.100] failed: TEXT
-    [    2.200] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
+    [    1.600] batch 1 of 2: TEXT
+    [    1.700] pause of 0 s: TEXT has to stay well
+    [    1.800] TEXT | current is now TEXT
+    [    1.900] TEXT | proven to run TEXT: TEXT
+    [    2.000] note: TEXT
+    [    2.100] warning: TEXT
+    [    2.200] TEXT | failed: TEXT
+    [    2.300] failed: TEXT
+    [    2.400] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     [   14.200]
     [   14.200] error: TEXT
     [   14.200]   hint: TEXT

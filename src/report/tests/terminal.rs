@@ -16,6 +16,7 @@ use crate::report::progress::Progress;
 
 use super::runs::failed_hook;
 use super::runs::interrupted;
+use super::runs::pausing;
 use super::runs::success;
 use super::runs::uploading;
 use super::runs::warned;
@@ -151,6 +152,28 @@ fn a_terminal_while_the_artifact_travels() {
     ⠸ db.example.com    uploading  ━━━━━━━━╌╌╌╌╌╌╌╌  53%  2.2 of 4.1 MB    2.2 MB/s
       upload:  5.0 of 12.3 MB  5.0 MB/s  1 s left
     ");
+}
+
+#[test]
+fn a_terminal_during_a_pause_counts_down() {
+    let script = pausing().said(EventKind::HookOutput { host: WEB1.into(), line: "later".into() });
+    insta::assert_snapshot!(script.screen(80, 24), @r#"
+    deploy of shop on prod: web1.example.com, web2.example.com, db.example.com
+    ✓ npm run build: done in 8.1 s
+    ✓ packed 1,204 files, 12.3 MB (4.1 MB compressed), a1b2c3d4e5f6
+      batch 1 of 2: web1.example.com
+      pause of 1 min 0 s: web1.example.com has to stay well
+    ⠋ pause: 1 min 0 s left
+    ✓ web1.example.com  waiting  for the other hosts
+    ✓ web2.example.com  waiting  for the other hosts
+    ✓ db.example.com    waiting  for the other hosts
+    "#);
+    let hosts = vec![WEB2.to_owned(), DB.to_owned()];
+    let next = pausing().said(EventKind::BatchStarted { number: 2, of: 2, hosts }).screen(80, 24);
+    assert!(
+        next.contains("batch 2 of 2: web2.example.com, db.example.com") && !next.contains("left"),
+        "{next}"
+    );
 }
 
 #[test]

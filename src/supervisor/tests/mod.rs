@@ -102,6 +102,7 @@ pub(super) fn environment(supervisor: Supervisor) -> Environment {
             connect_timeout: Duration::from_secs(10),
         },
         lease: Duration::from_secs(30),
+        rollout: config::Rollout::default(),
     }
 }
 

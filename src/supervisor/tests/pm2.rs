@@ -321,6 +321,19 @@ fn a_release_that_dies_while_it_settles_fails() {
 }
 
 #[test]
+fn an_app_that_was_restarted_since_it_was_proven_is_not_well_any_more() {
+    let Some(host) = Pm2Host::new(7, Shell::BusyBox) else { return };
+    host.unpack("1", FORK, &host.environment());
+    host.deploy("1", None).assert_ok();
+    for _ in 0..2 {
+        assert!(host.call("1", "app_recheck").assert_ok().says("proof proven 1 process"));
+    }
+    assert!(host.pm2(&["restart", "all"]).status.success());
+    let answer = host.call("1", "app_recheck");
+    assert!(answer.failure().contains("restarted by PM2 1 times"), "{answer:?}");
+}
+
+#[test]
 fn a_release_that_never_listens_fails_its_health_check() {
     let Some(host) = Pm2Host::new(7, Shell::Bash) else { return };
     let mut env = host.environment();

@@ -29,9 +29,8 @@ fn server(status: &'static str) -> u16 {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
-            let mut request = [0; 2048];
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-            let _ = stream.read(&mut request);
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            read_request(&mut stream);
             let _ = write!(
                 stream,
                 "HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -39,6 +38,19 @@ fn server(status: &'static str) -> u16 {
         }
     });
     port
+}
+
+/// Takes the request to its end, however many pieces it comes in: what is closed with something unread in
+/// it is reset, and the answer is lost with it.
+fn read_request(stream: &mut impl Read) {
+    let mut request = Vec::new();
+    let mut piece = [0; 2048];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => request.extend_from_slice(&piece[..length]),
+        }
+    }
 }
 
 /// Where a program really is: a version manager's stub would not run alone on a PATH.

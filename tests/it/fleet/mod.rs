@@ -13,3 +13,4 @@ mod interrupted;
 mod large;
 mod locked;
 mod reverts;
+mod survives;

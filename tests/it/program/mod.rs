@@ -15,6 +15,7 @@ mod one_off;
 mod output;
 mod preflight;
 mod resume;
+mod rollout;
 mod stops;
 mod story;
 mod terminal;
