@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -52,6 +53,8 @@ impl Shell {
 /// The process of the hosts. Dropping it ends them.
 pub(super) struct Hosts {
     process: Child,
+    /// Stays open: the test harness in there, too, has things to say.
+    _said: BufReader<ChildStdout>,
     dir: PathBuf,
     wires: Vec<Wire>,
     known: String,
@@ -60,32 +63,22 @@ pub(super) struct Hosts {
 impl Hosts {
     /// Starts them below a directory; `cut_out` is a function that their agents lack.
     pub(super) fn start(dir: &Path, shell: Shell, cut_out: Option<&str>) -> Self {
-        let hosts = Self {
-            process: serve(dir, shell, cut_out),
-            dir: dir.to_owned(),
-            wires: Vec::new(),
-            known: String::new(),
-        };
-        hosts.listening()
-    }
-
-    fn listening(mut self) -> Self {
-        let said = BufReader::new(self.process.stdout.take().unwrap());
-        for line in said.lines().map(Result::unwrap) {
-            // The test harness may have written before it, on the same line.
-            let Some((_, host)) = line.split_once("host-listens ") else { continue };
+        let mut process = serve(dir, shell, cut_out);
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        let (mut wires, mut known) = (Vec::new(), String::new());
+        while wires.len() < HOSTS {
+            let mut line = String::new();
+            let bytes = said.read_line(&mut line).unwrap();
+            assert!(bytes > 0, "the hosts did not come up; what they said is above");
+            let Some(host) = line.strip_prefix("host-listens ") else { continue };
             let (port, key) = host.split_once(' ').unwrap();
             let wire = Wire::to(port.parse().unwrap());
-            let key = key.split_once(' ').unwrap().1;
-            self.known.push_str(&format!("[127.0.0.1]:{} {key}\n", wire.port()));
-            self.wires.push(wire);
-            if self.wires.len() == HOSTS {
-                break;
-            }
+            let (_, key) = key.split_once(' ').unwrap();
+            known.push_str(&format!("[127.0.0.1]:{} {key}", wire.port()));
+            wires.push(wire);
         }
-        assert_eq!(self.wires.len(), HOSTS, "the hosts did not come up; what they said is above");
-        fs::write(self.dir.join("known_hosts"), &self.known).unwrap();
-        self
+        fs::write(dir.join("known_hosts"), &known).unwrap();
+        Self { process, _said: said, dir: dir.to_owned(), wires, known }
     }
 
     /// `[ssh]` and the hosts of `[env.prod]` for `deploy.toml`; each has a role of its name.

@@ -48,6 +48,11 @@ fn is_full() -> bool {
     std::env::var("RDEPLOY_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
+/// Whether somebody looks into some cases: those that have these words in their description.
+fn chosen_words() -> Option<String> {
+    std::env::var("RDEPLOY_TEST_CASE").ok()
+}
+
 /// Every case of these stories, from what they come by.
 fn cases(stories: &[Story]) -> Vec<Case> {
     let site = Site::new(Shell::Dash);
@@ -59,6 +64,9 @@ fn cases(stories: &[Story]) -> Vec<Case> {
                 cases.extend(Fault::ALL.map(case).into_iter().filter(Case::is_possible));
             }
         }
+    }
+    if let Some(words) = chosen_words() {
+        cases.retain(|case| case.to_string().contains(&words));
     }
     cases
 }
@@ -78,7 +86,9 @@ fn run(shell: Shell, cases: &[&Case]) -> Vec<String> {
                         case.run(site);
                     }));
                     if let Err(panic) = told {
-                        failures.lock().unwrap().push(format!("{shell:?}: {case}: {}", reason(&*panic)));
+                        let failure = format!("{shell:?}: {case}: {}", reason(&*panic));
+                        tell(&format!("failed: {failure}"));
+                        failures.lock().unwrap().push(failure);
                         // What it left is not the next one's business.
                         let _ = catch_unwind(AssertUnwindSafe(|| drop(site.take())));
                     }
@@ -110,7 +120,7 @@ fn matrix(test: &str, stories: &[Story], nth: usize, at_least: usize) {
         skip(test, "filling a disk takes root, for a small file system to fill");
         cases.retain(|case| case.fault != Fault::DiskFull);
     }
-    let nth = if is_full() { 1 } else { nth };
+    let nth = if is_full() || chosen_words().is_some() { 1 } else { nth };
     let mut failures = Vec::new();
     let mut counts = Vec::new();
     std::thread::scope(|scope| {
@@ -132,7 +142,7 @@ fn matrix(test: &str, stories: &[Story], nth: usize, at_least: usize) {
         failures.len()
     ));
     assert!(failures.is_empty(), "{} of {ran} cases failed:\n\n{}", failures.len(), failures.join("\n\n"));
-    assert!(ran >= at_least, "only {ran} cases ran");
+    assert!(ran >= at_least || chosen_words().is_some(), "only {ran} cases ran");
 }
 
 #[test]
@@ -145,13 +155,4 @@ fn every_fault_at_every_step_leaves_all_hosts_old_or_all_new() {
 fn the_same_faults_during_a_revert_and_during_a_recovery_leave_nothing_half_done() {
     let test = "the_same_faults_during_a_revert_and_during_a_recovery_leave_nothing_half_done";
     matrix(test, &[Story::Revert, Story::Recovery], 7, 20);
-}
-
-/// One case by its number, or by words in its description, for who looks into it.
-#[test]
-fn steps() {
-    let Ok(words) = std::env::var("RDEPLOY_TEST_CASE") else { return };
-    for case in cases(&Story::ALL).iter().filter(|case| case.to_string().contains(&words)) {
-        tell(&case.to_string());
-    }
 }
