@@ -38,6 +38,7 @@ pub use outcome::Outcome;
 pub use plan::Need;
 pub use plan::Problem;
 pub use plan::RollbackProblem;
+pub use plan::differing;
 pub use plan::next_release;
 pub use plan::problems;
 pub use plan::rollback_release;

@@ -18,6 +18,7 @@ use crate::host::HookScript;
 use crate::host::Host as _;
 use crate::host::HostError;
 use crate::host::Session;
+use crate::host::Verb;
 use crate::ssh;
 
 /// A connected, checked host, or what is wrong with it.
@@ -118,6 +119,10 @@ impl Run<'_> {
         }
         for skew in deploy::skewed_clocks(&named, jiff::Timestamp::now().as_second()) {
             self.events.emit(EventKind::Warned { host: Some(skew.host), text: skew.text });
+        }
+        // Who goes back is told what the hosts run where that matters.
+        if let Some(text) = deploy::differing(&named).filter(|_| self.verb() == Verb::Deploy) {
+            self.events.emit(EventKind::Warned { host: None, text });
         }
         for (host, facts) in &named {
             for note in &facts.notes {
