@@ -12,20 +12,19 @@ const MAIN: &str = include_str!("../../../src/host/sh/main.sh");
 const SWITCH: &str = include_str!("../../../src/host/sh/switch.sh");
 
 /// What undoes something: without any of these a failed attempt leaves a trace.
-const UNDOES: [&str; 4] = ["revert", "revert_switch", "revert_app", "revert_hooks"];
+const UNDOES: [&str; 6] =
+    ["work_revert", "revert_switch", "revert_app", "revert_hooks", "forget_failed", "free_lock"];
 
 /// What only helps those.
 const HELPS: [&str; 3] = ["revert_add", "revert_answers", "revert_room"];
 
-/// The functions that undo, by their names in the program; each is cut out by a test of its own.
-pub(super) fn undoings() -> Vec<String> {
-    let named: Vec<&str> = functions(SWITCH).filter(|name| name.starts_with("revert_")).collect();
-    for name in &named {
-        let known = UNDOES.contains(name) || HELPS.contains(name);
+/// The functions that undo; a test cuts out each of them.
+pub(super) fn undoings() -> [&'static str; 6] {
+    for name in functions(SWITCH).filter(|name| name.contains("revert")) {
+        let known = UNDOES.contains(&name) || HELPS.contains(&name);
         assert!(known, "switch.sh has a new function {name}: does it undo something, or only help?");
     }
-    let undoes = UNDOES.iter().map(|name| if *name == "revert" { "work_revert" } else { name });
-    undoes.map(str::to_owned).collect()
+    UNDOES
 }
 
 /// What runs beside the guardian: `receive`, `receive_manifest`, `hook`.
@@ -45,25 +44,15 @@ pub(super) fn actions() -> Vec<String> {
     functions(&text).filter_map(|name| name.strip_prefix("work_")).map(str::to_owned).collect()
 }
 
-/// The intents that the guardian's loop obeys, from the words that it compares with.
-pub(super) fn intents() -> Vec<String> {
+/// The intents that the guardian's loop obeys, and the stages in which it obeys them: the words of the
+/// patterns that it compares with.
+pub(super) fn intents_and_stages() -> Vec<&'static str> {
     let body = GUARDIAN.split("\nintent() {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
-    let mut found = Vec::new();
-    for line in body.lines().map(str::trim) {
-        let Some(pattern) = line.strip_suffix(')').or_else(|| line.split_once(") ").map(|(head, _)| head))
-        else {
-            continue;
-        };
-        for word in pattern.trim_end_matches([')', '\\']).split('|') {
-            // "activate:locked" is an intent and where it may come; "reverting:*" a stage and an action.
-            let word = word.trim().split(':').next().unwrap();
-            let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-            if is_word && !found.contains(&word.to_owned()) {
-                found.push(word.to_owned());
-            }
-        }
-    }
-    found
+    let is_pattern = |line: &&str| line.ends_with(')') || line.ends_with("| \\") || line.contains(") ");
+    let heads = body.lines().map(str::trim).filter(is_pattern).filter_map(|line| line.split(')').next());
+    let patterns = heads.filter(|head| !head.contains(['$', '(', '#']));
+    let words = patterns.flat_map(|pattern| pattern.split(['|', ':', '*', '\\', ' ']));
+    words.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())).collect()
 }
 
 fn functions(text: &str) -> impl Iterator<Item = &str> {
@@ -95,7 +84,7 @@ pub(super) fn prelude(dir: &Path) -> String {
 }
 
 /// The program for `sed` that puts the calls in, gives the host the tree at `root`, and lets a guardian
-/// wait no longer before the switch than after it. `cut_out` is a function that does nothing then.
+/// wait no longer before the switch than after it. A function that is `cut_out` does nothing.
 pub(super) fn patch(root: &Path, cut_out: Option<&str>) -> String {
     let mut patch = String::new();
     let mut at_head = |function: &str, line: &str| {

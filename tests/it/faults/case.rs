@@ -63,8 +63,6 @@ impl fmt::Display for Case {
 }
 
 impl Story {
-    pub(super) const ALL: [Self; 4] = [Self::Deploy, Self::Rollback, Self::Revert, Self::Recovery];
-
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Rollback => &["--rollback"],
@@ -213,8 +211,9 @@ impl Case {
             );
         }
         for n in (1..=HOSTS).filter(|n| !orphaned.contains(n)) {
+            site.is_clean_on(n);
             if self.fault != Fault::GuardianKilled && !recovers {
-                site.is_clean_on(n);
+                site.is_swept_on(n);
             }
             // A hook that was ended half-way is not undone.
             let half = self.place.starts_with("hook: ") || recovers;

@@ -61,9 +61,9 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Starts them below a directory; `cut_out` is a function that their agents lack.
-    pub(super) fn start(dir: &Path, shell: Shell, cut_out: Option<&str>) -> Self {
-        let mut process = serve(dir, shell, cut_out);
+    /// Starts them below a directory.
+    pub(super) fn start(dir: &Path, shell: Shell) -> Self {
+        let mut process = serve(dir, shell);
         let mut said = BufReader::new(process.stdout.take().unwrap());
         let (mut wires, mut known) = (Vec::new(), String::new());
         while wires.len() < HOSTS {
@@ -123,11 +123,20 @@ pub(super) fn faults(dir: &Path, n: usize) -> PathBuf {
     dir.join(format!("host{n}/fault"))
 }
 
-/// Starts the process.
-fn serve(dir: &Path, shell: Shell, cut_out: Option<&str>) -> Child {
+/// Lets the agents that are started from now on lack a function.
+pub(super) fn cut_out(dir: &Path, function: Option<&str>) {
     for n in 1..=HOSTS {
-        prepare(dir, n, shell, cut_out);
+        let patch = agent::patch(&tree(dir, n), function);
+        fs::write(dir.join(format!("host{n}/patch")), patch).unwrap();
     }
+}
+
+/// Starts the process.
+fn serve(dir: &Path, shell: Shell) -> Child {
+    for n in 1..=HOSTS {
+        prepare(dir, n, shell);
+    }
+    cut_out(dir, None);
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "faults::hosts::hosts_are_a_process_of_their_own"])
         .env(ROLE, dir)
@@ -138,15 +147,13 @@ fn serve(dir: &Path, shell: Shell, cut_out: Option<&str>) -> Child {
         .unwrap()
 }
 
-/// Makes a host's directory: its tools, its tree, the program that changes its agent.
-fn prepare(dir: &Path, n: usize, shell: Shell, cut_out: Option<&str>) {
+/// Makes a host's directory: its tools, its tree, what its agent gets before it.
+fn prepare(dir: &Path, n: usize, shell: Shell) {
     let host = dir.join(format!("host{n}"));
     for name in ["bin", "tools", "tmp", "fault"] {
         fs::create_dir_all(host.join(name)).unwrap();
     }
-    let root = tree(dir, n);
-    fs::create_dir_all(&root).unwrap();
-    fs::write(host.join("patch"), agent::patch(&root, cut_out)).unwrap();
+    fs::create_dir_all(tree(dir, n)).unwrap();
     fs::write(host.join("prelude"), agent::prelude(&faults(dir, n))).unwrap();
     let program = real_program(shell.program());
     let run = match shell {
@@ -223,7 +230,7 @@ fn hosts_are_a_process_of_their_own() {
         return crate::support::skip("hosts_are_a_process_of_their_own", "there is no dash");
     };
     let dir = tempfile::tempdir().unwrap();
-    let hosts = Hosts::start(&dir.path().canonicalize().unwrap(), Shell::Dash, None);
+    let hosts = Hosts::start(&dir.path().canonicalize().unwrap(), Shell::Dash);
     assert_ne!(hosts.process.id(), std::process::id());
     assert_eq!(hosts.known.lines().count(), HOSTS);
 }

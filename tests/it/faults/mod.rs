@@ -65,6 +65,13 @@ fn cases(stories: &[Story]) -> Vec<Case> {
             }
         }
     }
+    for action in agent::actions().iter().filter(|action| !NOT_OF_A_RUN.contains(&action.as_str())) {
+        let of_undoing = matches!(action.as_str(), "revert" | "recover");
+        let expected = of_undoing == stories.contains(&Story::Revert);
+        let place = format!("work_{action}");
+        let come_by = cases.iter().any(|case| case.place.ends_with(&place));
+        assert!(come_by || !expected, "no story comes by {place}: the matrix needs one that does");
+    }
     if let Some(words) = chosen_words() {
         cases.retain(|case| case.to_string().contains(&words));
     }
@@ -155,4 +162,52 @@ fn every_fault_at_every_step_leaves_all_hosts_old_or_all_new() {
 fn the_same_faults_during_a_revert_and_during_a_recovery_leave_nothing_half_done() {
     let test = "the_same_faults_during_a_revert_and_during_a_recovery_leave_nothing_half_done";
     matrix(test, &[Story::Revert, Story::Recovery], 7, 20);
+}
+
+#[test]
+fn a_revert_of_which_any_part_does_nothing_fails_its_case() {
+    let test = "a_revert_of_which_any_part_does_nothing_fails_its_case";
+    if let Some(why) = missing() {
+        return skip(test, &why);
+    }
+    let place = "activate: app start".to_owned();
+    let case = Case { story: Story::Deploy, place, fault: Fault::CommandFails, host: 1 };
+    case.run(&Site::new(Shell::Dash));
+    for undoing in agent::undoings() {
+        let site = Site::new(Shell::Dash);
+        site.cuts_out(undoing);
+        let told = catch_unwind(AssertUnwindSafe(|| case.run(&site)));
+        let reason = told.map_err(|panic| reason(&*panic)).expect_err(undoing);
+        tell(&format!("without {undoing}: {}", reason.lines().next().unwrap_or_default()));
+    }
+}
+
+/// What the guardian can be asked for and nothing of the matrix comes by: the heartbeat, ending one hook,
+/// and ending the app of a host inside rdeploy.
+const NOT_OF_A_RUN: [&str; 3] = ["hb", "kill", "stop"];
+
+#[test]
+fn everything_that_a_guardian_can_be_asked_for_is_a_place_of_the_matrix() {
+    let stages = [
+        "locked",
+        "switched",
+        "verified",
+        "committed",
+        "finished",
+        "reverting",
+        "reverted",
+        "stuck",
+        "recover",
+    ];
+    let spoken = ["begin", "bye"].into_iter().chain(NOT_OF_A_RUN).chain(stages);
+    let known: Vec<String> = spoken.map(str::to_owned).chain(agent::actions()).collect();
+    let words = agent::intents_and_stages();
+    assert!(words.len() > 15, "the guardian's intents were not found: {words:?}");
+    for word in words {
+        assert!(
+            known.iter().any(|known| known == word),
+            "the guardian knows `{word}`, and the matrix does not: if it does something for an attempt, let \
+             agent.rs put a place into it"
+        );
+    }
 }
