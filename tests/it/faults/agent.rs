@@ -84,7 +84,8 @@ pub(super) fn prelude(dir: &Path) -> String {
 }
 
 /// The program for `sed` that puts the calls in, gives the host the tree at `root`, and lets a guardian
-/// wait no longer before the switch than after it. A function that is `cut_out` does nothing.
+/// wait seconds for its client before the switch, not minutes, though longer than for a recovery, during
+/// which no client speaks. A function that is `cut_out` does nothing.
 pub(super) fn patch(root: &Path, cut_out: Option<&str>) -> String {
     let mut patch = String::new();
     let mut at_head = |function: &str, line: &str| {
@@ -108,6 +109,6 @@ pub(super) fn patch(root: &Path, cut_out: Option<&str>) -> String {
     at_head("leave", "fault_at leave");
     at_head("undo_main", "work_name=undo; fault_at undo || return");
     at_head("derive", &format!("ROOT={}", root.display()));
-    patch.push_str("s/LEASE > 300 ? LEASE : 300/LEASE/\n");
+    patch.push_str("s/LEASE > 300 ? LEASE : 300/LEASE > 15 ? LEASE : 15/\n");
     patch
 }
