@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Stops;
 use crate::artifact::Artifact;
 use crate::config;
@@ -48,11 +50,28 @@ pub(super) enum Step {
     Revert,
 }
 
+impl Step {
+    /// Whether it cannot be done on a full disk. What is needed to undo, and to commit, was made before.
+    fn needs_space(self) -> bool {
+        !matches!(
+            self,
+            Self::AnswerBeforeSwitch
+                | Self::Probe
+                | Self::AnswerBeforeCommit
+                | Self::Commit
+                | Self::Leave
+                | Self::Revert
+        )
+    }
+}
+
 /// How a call ends other than well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The host says no. An activation has switched by then.
     Refused,
+    /// The disk of the host is full: it says no to all that needs space, and undoing needs none.
+    Full,
     /// The connection is lost, for good, before the host has heard of it.
     LostBefore,
     /// The connection is lost, for good, when it was done but not yet answered.
@@ -63,6 +82,8 @@ pub(super) enum Fault {
     Died,
     /// No answer ever comes, and after a while the user presses Ctrl-C.
     Hang,
+    /// The client is killed while it is done.
+    Killed,
     /// The user presses Ctrl-C while it is done.
     Cancel,
     /// The user presses Ctrl-C twice while it is done.
@@ -149,6 +170,20 @@ impl Model {
         }
     }
 
+    /// What is left of it when an attempt is over.
+    fn after(self) -> Self {
+        Self {
+            attempt: None,
+            ready: false,
+            activated: false,
+            committed: false,
+            reverted: false,
+            lost: false,
+            pruned: Vec::new(),
+            ..self
+        }
+    }
+
     fn facts(&self) -> Facts {
         Facts {
             current: self.current.map(|id| format!("/srv/shop/releases/{id}")),
@@ -173,6 +208,8 @@ struct State {
     models: Vec<Model>,
     log: Vec<Entry>,
     plan: Vec<Planned>,
+    /// Whether a planned fault has happened.
+    struck: bool,
     /// Ctrl-C, or two of them, at the call with this number.
     stop_at: Option<(usize, Fault)>,
 }
@@ -185,6 +222,8 @@ pub(super) struct World {
     pub(super) rollout: config::Rollout,
     /// How long the transaction waits for a held lock.
     pub(super) wait: Option<Duration>,
+    /// The client is to be gone from here on.
+    pub(super) killed: CancellationToken,
 }
 
 /// What every host of a new world has: the first is good, the second is live.
@@ -280,6 +319,18 @@ impl World {
         self.lock().log.clone()
     }
 
+    /// Whether a fault of the script has happened.
+    pub(super) fn struck(&self) -> bool {
+        self.lock().struck
+    }
+
+    /// The same hosts for another attempt, with nothing in its way.
+    pub(super) fn after(&self) -> Self {
+        let world = Self::default();
+        world.lock().models = self.models().into_iter().map(Model::after).collect();
+        world
+    }
+
     pub(super) fn settle(&self) {
         self.lock().models.iter_mut().for_each(Model::settle);
     }
@@ -327,6 +378,7 @@ impl Scripted {
                 planned.times -= 1;
                 planned.fault
             });
+            state.struck |= fault.is_some();
             let model = &mut state.models[self.place];
             if model.lost {
                 return Err(lost());
@@ -347,7 +399,15 @@ impl Scripted {
                 let reason = format!("{step:?} is refused by {}", self.name);
                 return Err(HostError::Refused { output: reason.clone(), reason });
             }
+            Some(Fault::Full) if step.needs_space() => {
+                let reason = "the disk is full".to_owned();
+                return Err(HostError::Refused { output: reason.clone(), reason });
+            }
             Some(Fault::LostBefore) => return Err(lost()),
+            Some(Fault::Killed) => {
+                self.world.killed.cancel();
+                std::future::pending::<()>().await;
+            }
             Some(Fault::Died) => {
                 return Err(HostError::GuardianDied { doing, stderr: String::new() });
             }

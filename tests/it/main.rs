@@ -5,6 +5,7 @@ mod support;
 
 mod embedded;
 mod examples;
+mod faults;
 mod fleet;
 mod power;
 mod program;

@@ -19,6 +19,7 @@ use crate::host::HookScript;
 use crate::host::Host as _;
 use crate::host::HostError;
 use crate::host::Session;
+use crate::host::Verb;
 use crate::ssh;
 
 /// A connected, checked host, or what is wrong with it.
@@ -141,6 +142,10 @@ impl Run<'_> {
         fit &= self.has_no_problem(&named, artifact);
         for skew in deploy::skewed_clocks(&named, jiff::Timestamp::now().as_second()) {
             self.events.emit(EventKind::Warned { host: Some(skew.host), text: skew.text });
+        }
+        // Who goes back is told what the hosts run where that matters.
+        if let Some(text) = deploy::differing(&named).filter(|_| self.verb() == Verb::Deploy) {
+            self.events.emit(EventKind::Warned { host: None, text });
         }
         for (host, facts) in &named {
             for note in &facts.notes {

@@ -3,6 +3,7 @@
 
 mod failures;
 mod good;
+mod matrix;
 mod plan;
 mod random;
 mod resume;

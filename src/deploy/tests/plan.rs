@@ -2,6 +2,7 @@
 
 use super::super::plan::Need;
 use super::super::plan::RollbackProblem;
+use super::super::plan::differing;
 use super::super::plan::next_release;
 use super::super::plan::problems;
 use super::super::plan::rollback_release;
@@ -149,4 +150,14 @@ fn one_id_with_two_contents_is_refused() {
     assert_eq!(rollback_release(&[("web1", &with("aa")), ("web2", &with("aa"))], None), Ok(id(A)));
     let problem = rollback_release(&[("web1", &with("aa")), ("web2", &with("bb"))], None).unwrap_err();
     assert!(problem.to_string().contains("different content"), "{problem}");
+}
+
+#[test]
+fn hosts_that_run_different_releases_are_told_and_a_new_host_is_none() {
+    let (a, b) = (running(A, &[]), running(B, &[]));
+    insta::assert_snapshot!(
+        differing(&[("web1", &a), ("web2", &b), ("new", &Facts::default())]).unwrap(),
+        @"the hosts run different releases: web1 20260101000000, web2 20260102000000; after this they run the same one"
+    );
+    assert_eq!(differing(&[("web1", &a), ("web2", &a), ("new", &Facts::default())]), None);
 }

@@ -2,12 +2,9 @@
 # Owns the end that went well (the commit, and after it what may fail without harm), what is removed
 # after either end, and the lines that are left for people.
 
-# work_commit: one journal record decides; everything before it can be done again.
+# work_commit: one journal record decides; everything before it can be done again. Like an undoing it
+# needs no space: a disk that fills up now must not leave this host behind the others.
 work_commit() {
-    if made_here; then
-        printf '%s\n' "$PREVIOUS_ID" | put_file "$PRIVATE/releases/$RELEASE_ID/previous" ||
-            fail "could not note what ran before" || return
-    fi
     set_state "$RELEASE_ID" good || fail "could not mark the release good" || return
     durable "$ROOT"
     journal committed || fail "could not write the journal" || return

@@ -78,7 +78,8 @@ work_freeze() {
         printf 'token=%s\nwho=%s\nfrom=%s\n' "$TOKEN" "$(one_line "$OWNER")" "$(one_line "$FROM")"
         printf 'ci=%s\nmessage=%s\n' "$(one_line "$CI_URL")" "$(one_line "$line")"
         printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    } | put_file "$PRIVATE/freeze" && durable "$PRIVATE" || fail "could not write $PRIVATE/freeze"
+    } >"$RUN/freeze" && on_disk "$RUN/freeze" && mv -f "$RUN/freeze" "$PRIVATE/freeze" &&
+        durable "$PRIVATE" || fail "could not write $PRIVATE/freeze"
 }
 
 # work_thaw: lifts whoever's freeze, and says whose it was.

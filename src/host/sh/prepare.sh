@@ -108,8 +108,10 @@ work_prepare() {
         find "$prepare_from" -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
         fail "could not set the modes of the release" || return
     prepare_record=$PRIVATE/releases/$RELEASE_ID
-    # From here on it is this attempt's: what fails is marked or removed.
-    mkdir "$prepare_record" && ln "$RUN/lock" "$RUN/made" && set_state "$RELEASE_ID" preparing &&
+    [ ! -e "$prepare_record" ] || fail "$prepare_record is already there" || return
+    # From here on it is this attempt's: what fails is marked or removed. Said before it is there, so that
+    # a kill in between leaves nothing that nobody removes.
+    ln "$RUN/lock" "$RUN/made" && mkdir "$prepare_record" && set_state "$RELEASE_ID" preparing &&
         printf '%s\n' "$DIGEST" >"$prepare_record/digest" &&
         printf '%s\n' "$COMMIT" >"$prepare_record/commit" &&
         printf '%s\n' "$OWNER" >"$prepare_record/actor" &&
@@ -122,8 +124,8 @@ work_prepare() {
     link_shared
 }
 
-# work_ready: after the after_unpack hooks; from here to the switch nothing more can fail for want of
-# space: the link forward and the link back are both made here.
+# work_ready: after the after_unpack hooks; from here to the commit nothing more can fail for want of
+# space: the link forward, the link back and the note of what ran before are all made here.
 work_ready() {
     [ -d "$RELEASE" ] && [ -f "$RECIPE/kind" ] ||
         fail "release $RELEASE_ID is not on this host, or not whole" || return
@@ -133,6 +135,8 @@ work_ready() {
         ln -s "$PREVIOUS" "$RUN/undo/current" || fail "could not make the link back to $PREVIOUS" || return
     fi
     if made_here; then
+        printf '%s\n' "$PREVIOUS_ID" | put_file "$PRIVATE/releases/$RELEASE_ID/previous" ||
+            fail "could not note what ran before" || return
         (app_compile) || return
     fi
     (app_record) || return

@@ -95,5 +95,7 @@ beside() {
     load "$RUN"
     trap 'rm -f "$RUN/pg/'"$1.$$"'".*' EXIT
     register "$1" && still_ours ||
-        fail "the lock was lost or the host is being put back; nothing was done"
+        fail "the lock was lost or the host is being put back; nothing was done" || return
+    # What was on its way while the host was put back has come too late; only hooks follow that.
+    [ "$1" = hook ] || ! journaled reverted || fail "the host was put back; nothing was done"
 }
