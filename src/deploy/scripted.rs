@@ -392,6 +392,10 @@ impl Scripted {
         if let Some((_, how)) = number {
             self.world.interrupt(how);
         }
+        if fault == Some(Fault::Killed) {
+            self.world.killed.cancel();
+            std::future::pending::<()>().await;
+        }
         // Hosts are not equally fast.
         tokio::time::sleep(Duration::from_millis(10 + 3 * self.place as u64)).await;
         match fault {
@@ -404,10 +408,6 @@ impl Scripted {
                 return Err(HostError::Refused { output: reason.clone(), reason });
             }
             Some(Fault::LostBefore) => return Err(lost()),
-            Some(Fault::Killed) => {
-                self.world.killed.cancel();
-                std::future::pending::<()>().await;
-            }
             Some(Fault::Died) => {
                 return Err(HostError::GuardianDied { doing, stderr: String::new() });
             }
