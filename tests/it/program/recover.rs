@@ -82,7 +82,7 @@ fn hosts_that_a_death_in_the_commit_left_different_are_told_with_the_cure() {
     project.tool(
         "dd",
         &format!(
-            "case \"$*\" in\n*host2*conv=notrunc,fsync*) record=$(cat)\ncase $record in committed*) {} ;; esac\n\
+            "case \"$*\" in\n*host2*/journal\\ *conv=notrunc,fsync*) record=$(cat)\ncase $record in committed*) {} ;; esac\n\
              printf '%-95.95s\\n' \"$record\" | {dd} \"$@\" ;;\n*) exec {dd} \"$@\" ;;\nesac",
             gate.wait(),
             dd = dd.display()
