@@ -164,10 +164,12 @@ struct World {
     runs: u32,
 }
 
-/// What a hook does: it fails, or says that it is there and waits to be let go.
+/// What a hook does: it fails, or says that it is there and waits to be let go. It waits once a run: what
+/// follows a switch follows its undoing, too.
 const HOOK: &str = "cd \"${0%/*}\" || exit\n\
     [ ! -e \"fail-$1-$RDEPLOY_HOST\" ] || exit 7\n\
     read -r run 2>/dev/null <\"stop-$1\" || exit 0\n\
+    [ ! -e \"at-$RDEPLOY_HOST\" ] || exit 0\n\
     echo here >\"at-$RDEPLOY_HOST\"\n\
     until [ -e \"go-$run\" ]; do sleep 0.1; done";
 

@@ -194,8 +194,11 @@ fn the_artifact_has_to_be_the_very_one_that_the_others_run() {
     exit code: 2
     --- stdout
     --- stderr
-    error: `resume` goes to the release that the other hosts run
-      hint: leave out --rollback, or leave out `resume`
+    error: unexpected argument '--rollback' found
+
+    Usage: rdeploy prod resume [OPTIONS]
+
+    For more information, try '--help'.
     ");
 }
 

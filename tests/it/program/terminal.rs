@@ -21,7 +21,23 @@ fn shown(project: &Project, screen: &str) -> String {
     // How long a hook has run so far.
     let running = regex::Regex::new(r"  \d+ s\n").unwrap();
     let screen = format!("{}\n", project.names().borrow_mut().name(&screen));
-    running.replace_all(&screen, "  [T]\n").into_owned()
+    in_host_order(&running.replace_all(&screen, "  [T]\n"))
+}
+
+/// Lines about hosts that follow each other, in the order of the hosts: which was done first differs.
+fn in_host_order(screen: &str) -> String {
+    let host = |line: &&str| line.split_once(" host").is_some_and(|(mark, _)| mark.chars().count() == 1);
+    let mut lines: Vec<&str> = screen.lines().collect();
+    for about_hosts in lines.chunk_by_mut(|one, other| host(&one) && host(&other)) {
+        // A line's mark and what it says stay together; those of one host keep their order.
+        about_hosts.sort_by_key(|line| (line.contains("  runs "), line.split(' ').nth(1)));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The same without what was still moving when it ended: how much of that was drawn differs.
+fn at_rest(screen: &str) -> String {
+    screen.lines().filter(|line| !line.starts_with("* ")).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -105,12 +121,10 @@ fn ctrl_c_on_a_terminal_puts_everything_back() {
     terminal.types("\x03");
     let (code, screen) = terminal.wait();
     assert_eq!(code, 130, "{screen}");
-    let named = shown(&project, &screen);
+    let named = in_host_order(&at_rest(&shown(&project, &screen)));
     insta::assert_snapshot!(named.split("full log:").next().unwrap(), @r#"
     deploy of shop on dev: host1, host2
     ✓ packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
-    * host1  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
-    * host2  hook  after_unpack: echo here >[ROOT]/gate/at-…  [T]
     ! stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     ! host1  put back: runs what it ran before
     ! host2  put back: runs what it ran before
