@@ -164,10 +164,16 @@ struct World {
     runs: u32,
 }
 
-/// What a hook does: it fails, or says that it is there and waits to be let go. It waits once a run: what
-/// follows a switch follows its undoing, too.
+/// What a hook does: it fails, or says that it is there and waits to be let go. It fails when
+/// every host is there, so that each has got as far; it waits once a run: what follows a switch follows its
+/// undoing, too.
 const HOOK: &str = "cd \"${0%/*}\" || exit\n\
-    [ ! -e \"fail-$1-$RDEPLOY_HOST\" ] || exit 7\n\
+    set -- \"$1\" \"fail-$1-\"*\n\
+    [ ! -e \"$2\" ] || echo here >\"at-$RDEPLOY_HOST\"\n\
+    if [ -e \"fail-$1-$RDEPLOY_HOST\" ]; then\n\
+    until set -- at-* && [ $# -ge @HOSTS ]; do sleep 0.1; done\n\
+    exit 7\n\
+    fi\n\
     read -r run 2>/dev/null <\"stop-$1\" || exit 0\n\
     [ ! -e \"at-$RDEPLOY_HOST\" ] || exit 0\n\
     echo here >\"at-$RDEPLOY_HOST\"\n\
@@ -179,7 +185,7 @@ impl World {
         let listed = Listed::start(&project, HOSTS);
         let signs = project.beside("signs");
         fs::create_dir(&signs).unwrap();
-        write_program(&signs.join("hook"), HOOK);
+        write_program(&signs.join("hook"), &HOOK.replace("@HOSTS", &HOSTS.to_string()));
         let hook = |point: Point, on: &str| {
             format!("[{{ run = \"{}/hook {}\"{on} }}]", signs.display(), point.name())
         };
