@@ -28,7 +28,7 @@ fn shown(project: &Project, screen: &str) -> String {
 fn in_host_order(screen: &str) -> String {
     let host = |line: &&str| line.split_once(" host").is_some_and(|(mark, _)| mark.chars().count() == 1);
     let mut lines: Vec<&str> = screen.lines().collect();
-    for about_hosts in lines.chunk_by_mut(|one, other| host(&one) && host(&other)) {
+    for about_hosts in lines.chunk_by_mut(|one, other| host(one) && host(other)) {
         // A line's mark and what it says stay together; those of one host keep their order.
         about_hosts.sort_by_key(|line| (line.contains("  runs "), line.split(' ').nth(1)));
     }
