@@ -28,6 +28,8 @@ fn of_twenty_deploys_at_one_instant_one_runs_at_a_time_under_sshds_own_limits() 
     site.configure(|settings| {
         settings.top = format!("keep_releases = {DEPLOYS}");
         settings.build = format!("run = [{:?}]", line.wait());
+        // Sixty logins at once, some of them turned away for now, on a busy machine.
+        settings.connect_timeout = "60s";
         settings.hooks = start::alone("/srv/busy").replace("[hooks]\n", "");
     });
     let running: Vec<_> = (0..DEPLOYS).map(|_| site.start(&[])).collect();

@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) identity: PathBuf,
     /// The file of known host keys.
     pub(crate) known_hosts: PathBuf,
+    /// How long a login may take.
+    pub(crate) connect_timeout: &'static str,
 }
 
 impl Site {
@@ -159,6 +161,7 @@ impl Site {
             hosts: self.fleet().hosts().iter().map(|host| self.login(&host.address)).collect(),
             identity: self.folder.path().join("key"),
             known_hosts: self.folder.path().join("known_hosts"),
+            connect_timeout: "5s",
         };
         change(&mut settings);
         let file = self.project().join("deploy.toml");
@@ -368,7 +371,8 @@ impl Drop for Site {
 
 impl Settings {
     fn toml(&self, deploy_to: &str, port: u16) -> String {
-        let Self { top, build, supervisor, health, hooks, hosts, identity, known_hosts } = self;
+        let Self { top, build, supervisor, health, hooks, hosts, identity, known_hosts, connect_timeout } =
+            self;
         let table = |name: &str, body: &str| match body {
             "" => String::new(),
             body => format!("[{name}]\n{body}\n\n"),
@@ -378,8 +382,9 @@ impl Settings {
         text += &table("supervisor", supervisor);
         text += &table("health", health);
         text += &table("hooks", hooks);
-        let ssh =
-            format!("identity = [{identity:?}]\nknown_hosts = [{known_hosts:?}]\nconnect_timeout = \"5s\"");
+        let ssh = format!(
+            "identity = [{identity:?}]\nknown_hosts = [{known_hosts:?}]\nconnect_timeout = {connect_timeout:?}"
+        );
         text += &table("ssh", &ssh);
         text += &table("env.prod", &format!("hosts = {hosts:?}\nvars = {{ PORT = \"{port}\" }}"));
         text
