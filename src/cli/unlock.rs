@@ -143,7 +143,9 @@ async fn unlock(session: &Session, facts: Facts, limit: Option<Duration>) -> Set
     if is_open(&now) {
         return Settled { found, done, ..Settled::found(session.name(), Vec::new(), now) };
     }
-    let mut settled = settle::settle(session, None, true).await;
+    // Who was ordered to leave may still be at it.
+    let wait = (!done.is_empty()).then_some(Duration::from_secs(30));
+    let mut settled = settle::settle(session, wait, true).await;
     found.append(&mut settled.found);
     done.append(&mut settled.done);
     if done.is_empty() && settled.trouble.is_none() {
@@ -162,6 +164,9 @@ async fn ordered(session: &Session, attempt: &str, limit: Duration) -> Result<Op
         let facts = session.look().await?;
         match facts.owner() {
             Some(Owner::Alive { attempt: now, .. }) if now == attempt => {}
+            // It is just leaving: the lock, or what was beside it, is half gone.
+            Some(Owner::Unreadable | Owner::Foreign { .. }) | None => {}
+            Some(Owner::Free) if facts.number("left").unwrap_or(0) > 0 && Instant::now() < until => {}
             _ => return Ok(Some(facts)),
         }
         if Instant::now() >= until {

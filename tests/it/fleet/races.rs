@@ -20,6 +20,7 @@ fn of_twenty_deploys_at_one_instant_one_runs_at_a_time_under_sshds_own_limits() 
             "sed -i '/^MaxStartups/d; /^PerSourcePenalties/d' /etc/ssh/sshd_config\n\
              sshd -T | grep -qx 'maxstartups 10:30:100' && systemctl reload ssh\n",
         );
+        eventually("sshd to listen again", || host.ssh_with_input("root", "true", "").status.success());
         host.root(&format!("install -d -o {user} /srv/busy\n", user = site.user));
     });
     site.runs("v1");
