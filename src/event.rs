@@ -49,15 +49,6 @@ pub enum Phase {
     LeftOut,
 }
 
-/// Where output came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// How far a proof that the new release runs went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -76,7 +67,7 @@ pub enum EventKind {
     /// A command on this machine (build or local hook) started.
     LocalCommandStarted { command: String },
     /// It wrote a line.
-    LocalCommandOutput { line: String, stream: Stream },
+    LocalCommandOutput { line: String },
     /// It ended well.
     LocalCommandFinished { command: String, duration: Duration },
     /// Files were read and packed so far.

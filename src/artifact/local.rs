@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::process::Stdio;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use self::output::Output;
 use crate::event::EventKind;
 use crate::event::Events;
-use crate::event::Stream;
 
 /// How long a command has after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
@@ -141,23 +141,13 @@ pub async fn run(
     if cancel.is_cancelled() {
         return Err(LocalError::Canceled { command: text.clone() });
     }
-    let mut shell = tokio::process::Command::new("sh");
-    shell.arg("-c").arg(text).current_dir(dir).envs(env);
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = shell.spawn().map_err(start)?;
+    let (mut child, written) = spawn(text, dir, env).map_err(start)?;
     let mut group = Group::of(&child);
     let began = Instant::now();
     events.emit(EventKind::LocalCommandStarted { command: text.clone() });
 
     let output = Output::new(events.clone());
-    let mut readers = tokio::task::JoinSet::new();
-    if let Some(stdout) = child.stdout.take() {
-        readers.spawn(output.clone().read(stdout, Stream::Stdout));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        readers.spawn(output.clone().read(stderr, Stream::Stderr));
-    }
-    let all_read = async { while readers.join_next().await.is_some() {} };
+    let all_read = output.clone().read(written);
     tokio::pin!(all_read);
     let mut read = false;
 
@@ -204,6 +194,23 @@ pub async fn run(
         End::WantsTerminal => Err(LocalError::WantsTerminal { command, output }),
         End::Canceled => Err(LocalError::Canceled { command }),
     }
+}
+
+/// Starts a command. Both its streams are one pipe, as they are one screen in a terminal: what it
+/// wrote keeps its order.
+fn spawn(
+    text: &str,
+    dir: &Path,
+    env: &BTreeMap<String, String>,
+) -> io::Result<(Child, tokio::net::unix::pipe::Receiver)> {
+    let (written, stdout) = io::pipe()?;
+    let stderr = stdout.try_clone()?;
+    let mut shell = tokio::process::Command::new("sh");
+    shell.arg("-c").arg(text).current_dir(dir).envs(env);
+    shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
+    let written = tokio::net::unix::pipe::Receiver::from_owned_fd(written.into())?;
+    // `shell` goes with this function, and with it this process's ends for writing.
+    Ok((shell.spawn()?, written))
 }
 
 fn ending(status: ExitStatus) -> String {

@@ -151,7 +151,7 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
                 false => Vec::new(),
             }
         }
-        EventKind::LocalCommandOutput { line, stream: _ } => output("local", line),
+        EventKind::LocalCommandOutput { line } => output("local", line),
         EventKind::HookOutput { host, line } => output(&text::one_line(host), line),
         EventKind::RunFinished { summary: _ } => {
             match closing::closing(run, Path::new("this file"), Paint { color: false }, usize::MAX) {

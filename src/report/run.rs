@@ -163,7 +163,7 @@ impl Run {
             EventKind::LocalCommandStarted { command } => {
                 self.local = Some(Running::new(text::one_line(command), now));
             }
-            EventKind::LocalCommandOutput { line, stream: _ } => {
+            EventKind::LocalCommandOutput { line } => {
                 if let Some(local) = &mut self.local {
                     local.wrote(line);
                 }

@@ -83,7 +83,7 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
         EventKind::LocalCommandStarted { command } => {
             said(Place::Local, Step, Always, format!("$ {}", self::command(command)))
         }
-        EventKind::LocalCommandOutput { line, stream: _ } => output(Place::Local, line),
+        EventKind::LocalCommandOutput { line } => output(Place::Local, line),
         EventKind::LocalCommandFinished { command, duration } => {
             let line = format!("{}: done in {}", self::command(command), format::span(*duration));
             said(Place::Local, Good, Always, line)

@@ -1,4 +1,4 @@
-//! Owns turning what a command writes into lines: both streams as they come, without limits on what a
+//! Owns turning what a command writes into lines: as they come, without limits on what a
 //! command may write, but with limits on what is kept.
 
 use std::collections::VecDeque;
@@ -11,7 +11,6 @@ use tokio::io::AsyncReadExt;
 
 use crate::event::EventKind;
 use crate::event::Events;
-use crate::event::Stream;
 
 /// A longer line is stated in pieces.
 const MAX_LINE: usize = 8 * 1024;
@@ -30,8 +29,8 @@ impl Output {
         Self { events, last: Arc::default() }
     }
 
-    /// Reads one stream to its end.
-    pub(super) async fn read(self, mut from: impl AsyncRead + Unpin, stream: Stream) {
+    /// Reads what it writes to its end.
+    pub(super) async fn read(self, mut from: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; 16 * 1024];
         let mut line = Vec::new();
         loop {
@@ -42,29 +41,29 @@ impl Output {
             }
             for byte in buffer.iter().take(count) {
                 if *byte == b'\n' {
-                    self.state(&line, stream);
+                    self.state(&line);
                     line.clear();
                     continue;
                 }
                 line.push(*byte);
                 if line.len() >= MAX_LINE {
                     let rest = line.split_off(end_of_whole_characters(&line));
-                    self.state(&line, stream);
+                    self.state(&line);
                     line = rest;
                 }
             }
         }
         if !line.is_empty() {
-            self.state(&line, stream);
+            self.state(&line);
         }
     }
 
-    fn state(&self, line: &[u8], stream: Stream) {
+    fn state(&self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A progress bar redraws its line; what a terminal would show at the end is its last state.
         let line = line.rsplit(|b| *b == b'\r').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line).into_owned();
-        self.events.emit(EventKind::LocalCommandOutput { line: line.clone(), stream });
+        self.events.emit(EventKind::LocalCommandOutput { line: line.clone() });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == KEPT {
             last.pop_front();
@@ -72,7 +71,7 @@ impl Output {
         last.push_back(line);
     }
 
-    /// Returns the last lines of both streams, in the order in which they came.
+    /// Returns the last lines.
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::event::EventKind;
 use crate::event::Phase;
 use crate::event::Proof;
-use crate::event::Stream;
 use crate::report::format;
 use crate::report::live;
 use crate::report::live::Size;
@@ -27,10 +26,10 @@ fn one_of_each(text: &str) -> Script {
     let kinds = [
         EventKind::RunStarted { verb: t(), app: t(), environment: t(), hosts: vec![t()] },
         EventKind::LocalCommandStarted { command: t() },
-        EventKind::LocalCommandOutput { line: t(), stream: Stream::Stderr },
+        EventKind::LocalCommandOutput { line: t() },
         EventKind::LocalCommandFinished { command: t(), duration: took },
         EventKind::LocalCommandStarted { command: t() },
-        EventKind::LocalCommandOutput { line: t(), stream: Stream::Stdout },
+        EventKind::LocalCommandOutput { line: t() },
         EventKind::PackProgressed { files: 1, bytes: 2 },
         EventKind::ArtifactPacked { digest: t(), files: 1, bytes: 2, compressed: 1, reused: true },
         EventKind::HostConnected { host: t() },

@@ -7,7 +7,6 @@ use crate::event::EventKind;
 use crate::event::HostSummary;
 use crate::event::Phase;
 use crate::event::Proof;
-use crate::event::Stream;
 use crate::event::Summary;
 use crate::report::log::Log;
 use crate::report::paint::Paint;
@@ -54,7 +53,7 @@ impl Script {
             script.phase(300, host, Phase::Checking);
         }
         for line in ["> shop@1.0.0 build", "\x1b[32mbundled\x1b[0m 214 modules"] {
-            script.at(4_000, EventKind::LocalCommandOutput { line: line.into(), stream: Stream::Stdout });
+            script.at(4_000, EventKind::LocalCommandOutput { line: line.into() });
         }
         script
     }
