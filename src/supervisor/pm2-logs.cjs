@@ -4,9 +4,9 @@
 // before its log is open), but tells it on its bus; `hear` writes it down.
 
 const fs = require('fs');
-const net = require('net');
 const path = require('path');
 const { byNames, env, readJson, readNames, unique } = require('./pm2-list.cjs');
+const { bus, frames } = require('./pm2-rpc.cjs');
 
 const homeOfPm2 = () => process.env.PM2_HOME || path.join(process.env.HOME || '/', '.pm2');
 
@@ -55,29 +55,6 @@ const tail = (file, from, lines) => {
     return text.split('\n').filter(Boolean).slice(-lines);
 };
 
-// Takes the frames of PM2's bus apart: a byte with the number of arguments, then each with its length
-// before it, marked as JSON or text. Anything else ends the listening; it is a help, not a need.
-function frames(onFrame) {
-    let rest = Buffer.alloc(0);
-    return (chunk) => {
-        rest = Buffer.concat([rest, chunk]);
-        while (rest.length) {
-            const args = [];
-            let at = 1;
-            for (let left = rest[0] & 15; left > 0; left -= 1) {
-                if (rest.length < at + 4) return;
-                const length = rest.readUInt32BE(at);
-                if (length > 1 << 24) throw new Error('not a frame');
-                if (rest.length < at + 4 + length) return;
-                args.push(rest.slice(at + 4, at + 4 + length).toString('utf8'));
-                at += 4 + length;
-            }
-            rest = rest.slice(at);
-            onFrame(args);
-        }
-    };
-}
-
 const verbs = {
     // logs LIST NAMES LINES: the end of each log.
     logs(list, names, lines) {
@@ -112,7 +89,7 @@ const verbs = {
     hear(home, names, out) {
         const wanted = readNames(names);
         let room = 64 * 1024;
-        const socket = net.connect(process.env.PM2_DAEMON_PUB_PORT || path.join(home, 'pub.sock'));
+        const socket = bus(home);
         const note = ([kind, body]) => {
             if (!/^s:log:(out|err)$/.test(kind) || !body.startsWith('j:')) return;
             const { data, process: from } = JSON.parse(body.slice(2));
@@ -126,6 +103,7 @@ const verbs = {
             try {
                 read(chunk);
             } catch (error) {
+                // It is a help, not a need.
                 process.exit(0);
             }
         });

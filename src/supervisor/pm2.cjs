@@ -3,7 +3,6 @@
 // by pm2.sh with a verb; reads files and /proc, never tells PM2 anything, keeps to what node 12 knows.
 
 const fs = require('fs');
-const net = require('net');
 const path = require('path');
 const { MARK, alive, byNames, cwdOf, env, isOwn, markOf, pidOf, readJson, readNames, real, unique, wanted, within, writeJson, writeLines } = require('./pm2-list.cjs');
 const { defaultLogs, logFiles, sizes } = require('./pm2-logs.cjs');
@@ -60,14 +59,6 @@ const counterAfter = (proc) => {
 };
 
 const verbs = {
-    // alive HOME: whether a daemon answers, without starting one.
-    alive(home) {
-        const socket = net.connect(process.env.PM2_DAEMON_RPC_PORT || path.join(home, 'rpc.sock'));
-        const end = (status) => process.exit(status);
-        socket.on('connect', () => end(0)).on('error', () => end(1));
-        socket.setTimeout(3000, () => end(1));
-    },
-
     // list FILE: makes the file hold the list alone; plugins and old versions print before it.
     list(file) {
         const text = fs.readFileSync(file, 'utf8');

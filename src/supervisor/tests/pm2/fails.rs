@@ -1,0 +1,84 @@
+//! Owns releases that do not work under PM2, and how that is noticed.
+
+use super::*;
+
+in_both_modes_under_each_pm2!(a_release_that_throws_at_its_start_fails_with_what_it_wrote);
+
+fn a_release_that_throws_at_its_start_fails_with_what_it_wrote(major: u32, shell: Shell, apps: &str) {
+    let Some(host) = Pm2Host::new(major, shell) else { return };
+    let env = host.environment();
+    host.unpack("1", apps, &env);
+    host.deploy("1", None).assert_ok();
+    host.unpack("2", apps, &env);
+    host.host.write(host.host.release("2").join("server.js"), "throw new Error('no such table');\n");
+    host.call("2", "app_compile && app_record").assert_ok();
+    host.host.switch("2");
+    let answer = host.call("2", "app_start && app_verify");
+    assert!(answer.failure().contains("web (id"), "{answer:?}");
+    assert!(answer.output.contains("no such table"), "PM2 {major} {answer:?}");
+    assert!(!answer.output.contains("listening as 1"), "only what was written since: {answer:?}");
+    assert!(host.revert("2", "1").assert_ok().says("proof proven"));
+    assert_eq!(host.ask("").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_throws() {
+    let Some(host) = Pm2Host::new(6, Shell::Dash) else { return };
+    let env = host.environment();
+    host.unpack("1", CLUSTER, &env);
+    host.deploy("1", None).assert_ok();
+    host.unpack("2", CLUSTER, &env);
+    host.host.write(host.host.release("2").join("server.js"), "throw new Error('no such table');\n");
+    host.call("2", "app_compile && app_record").assert_ok();
+    host.host.switch("2");
+    let answer = host.call("2", "app_start");
+    assert!(answer.failure().contains("still run the old"), "{answer:?}");
+    assert!(answer.output.contains("no such table"), "{answer:?}");
+    assert_eq!(host.ask("").as_deref(), Some("1"));
+    assert!(host.revert("2", "1").assert_ok().says("proof proven 2 processes"));
+    assert_eq!(host.ask("").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_release_that_dies_while_it_settles_fails() {
+    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+    let mut env = host.environment();
+    env.health = None;
+    env.settle = Duration::from_secs(6);
+    host.unpack("1", FORK, &env);
+    host.host.write(host.host.release("1").join("server.js"), "setTimeout(() => process.exit(7), 2500);\n");
+    let answer = host.deploy("1", None);
+    // It is looked at in the very moment, or when PM2 has noticed it, or afterwards.
+    let ways = ["has ended", "is waiting restart", "ended and was restarted by PM2", "ended: process"];
+    assert!(ways.iter().any(|way| answer.failure().contains(way)), "{answer:?}");
+}
+
+#[test]
+fn an_app_that_was_restarted_since_it_was_proven_is_not_well_any_more() {
+    let Some(host) = Pm2Host::new(7, Shell::BusyBox) else { return };
+    host.unpack("1", FORK, &host.environment());
+    host.deploy("1", None).assert_ok();
+    for _ in 0..2 {
+        assert!(host.call("1", "app_recheck").assert_ok().says("proof proven 1 process"));
+    }
+    assert!(host.pm2(&["restart", "all"]).status.success());
+    let answer = host.call("1", "app_recheck");
+    assert!(answer.failure().contains("restarted by PM2 1 times"), "{answer:?}");
+}
+
+#[test]
+fn a_release_that_never_listens_fails_its_health_check() {
+    let Some(host) = Pm2Host::new(7, Shell::Bash) else { return };
+    let mut env = host.environment();
+    if let Some(health) = &mut env.health {
+        health.timeout = Duration::from_secs(3);
+    }
+    host.unpack("1", FORK, &env);
+    host.host.write(
+        host.host.release("1").join("server.js"),
+        "console.log('idle'); setInterval(() => {}, 1000);\n",
+    );
+    let answer = host.deploy("1", None);
+    assert!(answer.failure().contains("the health check did not pass within 3 s"), "{answer:?}");
+    assert!(answer.output.contains("idle"), "{answer:?}");
+}
