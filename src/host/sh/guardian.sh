@@ -96,8 +96,10 @@ ticked() {
 }
 
 # ordered: somebody had this host put back, by force. The client is told what can still be told, and
-# then counts as gone: it may be one that hangs.
+# then counts as gone: it may be one that hangs. What puts the host back already, or cannot be undone any
+# more, first ends; the order is found again at the next tick, and the client has had its answer.
 ordered() {
+    case $action in recover | revert | finish) return ;; esac
     first_line "$RUN/order"
     answer "say warning $line ordered the host to be put back (rdeploy $ENV unlock --force)"
     [ -z "$action" ] || answer "failed $action_seq 96"

@@ -55,7 +55,7 @@ fn where_nothing_is_locked_it_says_so() {
 }
 
 #[test]
-fn a_living_owner_is_refused_and_goes_on() {
+fn a_living_owner_is_refused_and_by_force_ordered_to_put_the_hosts_back() {
     let (project, before, gate) = switched();
     let mut deploy = project.rdeploy(&["dev"]).start();
     deploy.until("every host to be switched", || gate.reached() == 2);
@@ -69,8 +69,23 @@ fn a_living_owner_is_refused_and_goes_on() {
       hint: wait for it to end, or have the hosts put back under its hands: `rdeploy dev unlock --force`
     ");
     assert!(before.is_locked() && !before.is_live());
+    // A client that hangs, so that it does not put the hosts back itself as soon as it has lost one.
+    deploy.signal(Signal::STOP);
+    let forced = project.rdeploy(&["dev", "unlock", "--force"]).env("USER", "bob").run();
+    insta::assert_snapshot!(squeezed(&forced.to_string()), @r"
+    exit code: 0
+    --- stdout
+    host  found  done  live release
+    host1  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, alive  its guardian put the host back  [RELEASE-----1]
+    host2  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, alive  its guardian put the host back  [RELEASE-----1]
+    --- stderr
+    ");
+    deploy.signal(Signal::CONT);
+    let ended = deploy.wait();
+    assert_eq!(ended.code, Some(5), "{ended}");
+    before.stands();
     gate.open();
-    deploy.wait().ends_with(0);
+    project.deploys();
 }
 
 #[test]
