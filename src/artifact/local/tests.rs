@@ -20,11 +20,11 @@ async fn run_here(text: &str) -> (Result<(), LocalError>, Vec<EventKind>) {
 }
 
 fn lines(stated: &[EventKind]) -> Vec<&str> {
-    let line = |kind| match kind {
-        &EventKind::LocalCommandOutput { ref line } => Some(line.as_str()),
+    let lines = stated.iter().filter_map(|kind| match kind {
+        EventKind::LocalCommandOutput { line } => Some(line.as_str()),
         _ => None,
-    };
-    stated.iter().filter_map(line).collect()
+    });
+    lines.collect()
 }
 
 /// Whether a process exists and is no zombie.

@@ -146,6 +146,31 @@ fn an_ordered_guardian_puts_the_host_back_and_leaves_whatever_its_client_does() 
 }
 
 #[test]
+fn an_ordered_guardian_that_puts_the_host_back_already_lets_its_client_know_how_that_ends() {
+    each_shell(|rig| {
+        let mut settings = rig.command_settings("t1");
+        if let crate::config::Supervisor::Command(command) = &mut settings.environment.supervisor {
+            // Some ticks long, once the test says so.
+            let slow = format!("if [ -e {0} ]; then sleep 3; fi", rig.state("slow").display());
+            command.start = format!("{slow}; {}", command.start);
+        }
+        Guardian::locked(rig, settings).deploy(R1, &Parcel::of("one"));
+        let mut guardian = Guardian::locked(rig, rig.command_settings("t2"));
+        guardian.switch(R2, &Parcel::of("two"));
+        fs::write(rig.state("slow"), "").unwrap();
+        let revert = guardian.send("revert");
+        let mut boss = Guardian::start(rig, with_verb(rig, "boss", Verb::Unlock));
+        boss.ask("order t2").ok();
+        guardian.answer(revert).ok();
+        // Only then does it leave, whatever its client does.
+        assert!(guardian.child.wait().unwrap().success());
+        assert_eq!((rig.live().as_deref(), app_runs_from(rig).as_str()), (Some(R1), R1));
+        assert_eq!(facts(boss.ask("look").ok()).owner(), Some(Owner::Free));
+        boss.bye();
+    });
+}
+
+#[test]
 fn an_ordered_guardian_finishes_what_is_committed() {
     each_shell(|rig| {
         let mut guardian = Guardian::locked(rig, rig.settings("t1"));

@@ -119,7 +119,7 @@ fn an_app_of_that_name_from_elsewhere_is_refused_and_left_alone() {
     host.host.write_recipe("2", &env);
     let checked = host.call("2", "app_check").assert_ok();
     assert!(checked.says("problem PM2 already runs an app named web from"), "{checked:?}");
-    assert!(checked.says(&format!("fact pm2 5.")), "{checked:?}");
+    assert!(checked.says("fact pm2 5."), "{checked:?}");
     // Neither does anything that removes apps touch it.
     host.host.write(host.host.recipe("1").join("pm2-names"), "web\n");
     host.call("1", "app_stop").assert_ok();
