@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `keys` | key files |
 //! | `sandbox` | what is kept between runs: directories, keys, ports |
+//! | `port` | which port an app gets |
 //! | `server` | connections: who may log in, what may be asked for |
 //! | `process` | one command: its environment, its pipes, its end |
 //! | `forward` | one TCP stream to a port on loopback |
@@ -15,6 +16,7 @@
 mod cut;
 mod forward;
 mod keys;
+mod port;
 mod process;
 mod sandbox;
 mod server;
@@ -36,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub use keys::KeyPair;
 pub use keys::PublicKey;
+pub use port::free_port;
 pub use sandbox::Sandbox;
 pub use sandbox::SandboxHost;
 

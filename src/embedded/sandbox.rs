@@ -1,12 +1,10 @@
 //! Owns what embedded hosts keep between runs: a directory for each project, in it the login key and
 //! a directory for each host with its key, home, file tree and port. Knows nothing of SSH.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
-use std::net::Ipv4Addr;
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -18,6 +16,7 @@ use sha2::Sha256;
 
 use super::HostOptions;
 use super::KeyPair;
+use super::free_port;
 
 /// The directory of a project's embedded hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,23 +124,13 @@ impl SandboxHost {
         if let Some(port) = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
             return Ok(port);
         }
-        let taken = self.ports_of_others();
-        // Held until one is found, so that each try gives another.
-        let mut held = Vec::new();
-        let port = loop {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let port = listener.local_addr()?.port();
-            held.push(listener);
-            if !taken.contains(&port) {
-                break port;
-            }
-        };
+        let port = free_port(&self.ports_of_others())?;
         std::fs::write(&file, format!("{port}\n"))?;
         Ok(port)
     }
 
     /// Ports chosen for the other hosts of the sandbox, whose apps may not run just now.
-    fn ports_of_others(&self) -> HashSet<u16> {
+    fn ports_of_others(&self) -> BTreeSet<u16> {
         let siblings = self.root.parent().and_then(|root| std::fs::read_dir(root).ok());
         let files = siblings.into_iter().flatten().flatten().map(|entry| entry.path().join("port"));
         files.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok()).collect()
@@ -206,7 +195,7 @@ mod tests {
         let sandbox = Sandbox::in_dir(dir.path()).unwrap();
         let ports = || (1..=20).map(|n| sandbox.host(n).unwrap().port().unwrap()).collect::<Vec<_>>();
         let first = ports();
-        assert_eq!(first.iter().collect::<HashSet<_>>().len(), 20);
+        assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 20);
         assert_eq!(ports(), first);
     }
 

@@ -64,8 +64,8 @@ fn the_log_is_named_after_a_failure_and_has_everything() {
     let log = fs::read_to_string(&path).unwrap();
     assert_eq!(log, project.log());
     for part in [
-        "host1 | after_unpack: echo ready",
-        "host1 |   ready",
+        "host2 | after_unpack: echo ready",
+        "host2 |   ready",
         "host2 |   300",
         "host2 |   red",
         "host1 | put back",

@@ -3,6 +3,7 @@
 //! a project is dropped, its embedded environments are stopped, and a process that is left is a failure.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
@@ -13,10 +14,12 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
 use rdeploy::embedded::Sandbox;
+use rdeploy::embedded::free_port;
 use tempfile::TempDir;
 
 use super::running::Ended;
@@ -154,10 +157,13 @@ impl Project {
         self.host(1).live().unwrap()
     }
 
-    /// `deploy_to` on an embedded host.
+    /// `deploy_to` on an embedded host, whose app gets a port that no other test's app has.
     pub(crate) fn host(&self, n: u8) -> Tree {
         let sandbox = Sandbox::in_state_dir(&self.root.join("state"), &self.root.join("shop")).unwrap();
         let host = sandbox.host(n).unwrap();
+        if !host.root().join("port").exists() {
+            fs::write(host.root().join("port"), own_port().to_string()).unwrap();
+        }
         let port = host.port().unwrap();
         self.names.borrow_mut().app(n, port);
         Tree { root: host.deploy_to(DEPLOY_TO).into(), port: Some(port) }
@@ -373,6 +379,14 @@ pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn own_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let port = free_port(&given).unwrap();
+    given.insert(port);
+    port
 }
 
 /// Asks for `/` on a port of loopback; the status and the body, in a line.

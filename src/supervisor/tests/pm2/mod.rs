@@ -61,7 +61,7 @@ use super::Answer;
 use super::Host;
 use super::Shell;
 use super::environment;
-use super::free_port;
+use super::own_port;
 use super::shells;
 use super::skip;
 use crate::config::Environment;
@@ -112,7 +112,7 @@ impl Pm2Host {
         let path = format!("{}:{}", bin.display(), host.env["PATH"]);
         host.env.insert("PATH".to_owned(), path);
         host.env.insert("PM2_HOME".to_owned(), host.dir.path().join("pm2").display().to_string());
-        Some(Self { host, port: free_port() })
+        Some(Self { host, port: own_port() })
     }
 
     /// PM2 as a user would call it, from a directory of the user's.
