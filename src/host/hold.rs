@@ -30,7 +30,7 @@ impl Session {
 
     /// How long a guardian may take to put this host back once it was ordered to.
     pub fn order_limit(&self) -> Duration {
-        self.settings.activate_limit() + Duration::from_secs(60)
+        self.settings.activate_limit() + self.settings.undrain_limit() + Duration::from_secs(60)
     }
 
     /// Freezes this host; the lock has to be ours. Undone by a revert, and by leaving without a word.

@@ -161,6 +161,12 @@ impl SessionSettings {
         Duration::from_secs(180) + self.environment.settle + health * 2
     }
 
+    /// How long the hooks may take that take a host back into service which was put back.
+    pub(super) fn undrain_limit(&self) -> Duration {
+        let own = |script: &&HookScript| script.point == "after_switch" && !script.hook.once;
+        self.hooks.iter().filter(own).map(|script| script.hook.timeout).sum()
+    }
+
     /// Returns the tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
     pub(super) fn tar(&self) -> std::io::Result<Vec<u8>> {
         let mut tar = tar::Builder::new(Vec::new());
@@ -178,7 +184,10 @@ impl SessionSettings {
             add(&format!("recipe/{name}"), &contents)?;
         }
         add("hooks/env.sh", self.hook_variables().as_bytes())?;
-        for HookScript { number, hook, .. } in &self.hooks {
+        for HookScript { number, point, hook } in &self.hooks {
+            // What runs once for the fleet is no host's own: it neither drains one nor ends that.
+            let point = if hook.once { format!("{point} once") } else { (*point).to_owned() };
+            add(&format!("hooks/{number}/point"), format!("{point}\n").as_bytes())?;
             add(&format!("hooks/{number}/run"), format!("{}\n", hook.run).as_bytes())?;
             add(&format!("hooks/{number}/dir"), hook.dir.as_deref().unwrap_or_default().as_bytes())?;
             if let Some(undo) = &hook.undo {
@@ -191,6 +200,8 @@ impl SessionSettings {
     fn variables(&self) -> String {
         let lease = self.environment.lease.as_secs().max(1).to_string();
         let limit = self.activate_limit().as_secs().to_string();
+        // A second more, so that it is never none.
+        let undrain = (self.undrain_limit().as_secs() + 1).to_string();
         let ordinal = self.ordinal.to_string();
         assignments([
             ("ROOT", self.root()),
@@ -205,6 +216,7 @@ impl SessionSettings {
             ("LEASE", &lease),
             ("ORDINAL", &ordinal),
             ("ACTIVATE_LIMIT", &limit),
+            ("UNDRAIN_LIMIT", &undrain),
         ])
     }
 

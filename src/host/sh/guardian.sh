@@ -10,8 +10,8 @@
 #   say ...   from the action      done N CODE   the action ended
 #
 # Stages: locked, switched (from the moment the switch is asked for; again when what was proven does not
-# hold any more), verified, committed, finished; reverting, reverted, stuck (a person must look); refused
-# (what was found could not be recovered).
+# hold any more), verified, committed, finished; reverting, reverted, undrained, stuck (a person must look);
+# refused (what was found could not be recovered).
 
 guardian() {
     stage=locked
@@ -82,6 +82,8 @@ answer() { [ -n "$gone" ] || printf '%s\n' "$1"; }
 
 ticked() {
     silence=$((silence + 1))
+    # Until what was left here is settled the client has nothing to say.
+    [ "$action" != recover ] || silence=0
     [ -z "$action" ] || watch_action
     [ -z "$gone" ] || return 0
     if [ -e "$RUN/order" ]; then
@@ -208,7 +210,9 @@ act() {
     case $1 in
         activate | recheck) action_limit=$ACTIVATE_LIMIT ;;
         # Ending what runs and spreading the hosts come first.
-        revert | recover) action_limit=$((ACTIVATE_LIMIT + 15)) ;;
+        revert) action_limit=$((ACTIVATE_LIMIT + 15)) ;;
+        recover) action_limit=$((ACTIVATE_LIMIT + UNDRAIN_LIMIT + 15)) ;;
+        undrain) action_limit=$UNDRAIN_LIMIT ;;
         *) action_limit=1800 ;;
     esac
     action_left=$action_limit
@@ -245,6 +249,15 @@ action_ended() {
             stage=reverted
             # The client may still run its on_failure hooks.
             ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            # Else it is noted when that is done.
+            undrains || note_revert reverted
+            ;;
+        undrain:*)
+            stage=undrained
+            if [ "$ended_code" != 0 ]; then
+                line=$(tail -n 1 "$RUN/out/undrain")
+                gone="$gone; $line"
+            fi
             note_revert reverted
             ;;
         revert:97)
@@ -288,9 +301,13 @@ go_alone() {
     case $stage in
         locked | switched | verified) put_back ;;
         committed) act finish ;;
+        reverted) if undrains; then act undrain; else leave; fi ;;
         *) leave ;;
     esac
 }
+
+# undrains: whether this guardian has to take its host back into service, for want of a client.
+undrains() { [ -n "$gone" ] && [ -e "$RUN/drained" ]; }
 
 # put_back: forbids, ends and undoes all work of this attempt. The action that does it decides by the
 # journal: what is committed already is not undone (97).

@@ -170,7 +170,13 @@ recover_one() {
     recover_code=0
     if [ -s "$1/attempt" ] && [ -s "$1/agent.sh" ]; then
         say note "an earlier attempt died here ($(lock_line)); what it left is settled first"
-        sh "$1/agent.sh" undo "$1" </dev/null >"$RUN/out/undo" 2>&1
+        set -- "$1" "$lock_token"
+        # Its own client's next guardian has a name that says so.
+        if [ "$TOKEN" = "$2-next" ]; then
+            sh "$1/agent.sh" undo "$1" attended
+        else
+            sh "$1/agent.sh" undo "$1"
+        fi </dev/null >"$RUN/out/undo" 2>&1
         recover_code=$?
         # The steps wrote before it; the last line sums up.
         line=$(tail -n 1 "$RUN/out/undo")

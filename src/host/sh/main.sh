@@ -88,8 +88,8 @@ work_main() {
     "work_$work_name" "$@"
 }
 
-# undo_main RUN: 0 when the host is as it was, 97 when the attempt had been committed (it is finished
-# then), 3 when processes of it live on.
+# undo_main RUN [attended]: 0 when the host is as it was, 97 when the attempt had been committed (it is
+# finished then), 3 when processes of it live on. Where the client lives that began it, it undrains.
 undo_main() {
     RUN=$1
     load "$RUN"
@@ -100,7 +100,12 @@ undo_main() {
     undo_code=$?
     say fact "settled $TOKEN $undo_code $VERB ${RELEASE_ID:--} ${PREVIOUS_ID:--}"
     case $undo_code in
-        0) history reverted 'its guardian ended; put back by the next attempt' ;;
+        0)
+            history reverted 'its guardian ended; put back by the next attempt'
+            if [ -z "${2:-}" ] && ! work_undrain >"$RUN/out/undrain" 2>&1; then
+                say warning "the host was put back, but $(tail -n 1 "$RUN/out/undrain")"
+            fi
+            ;;
         97) work_finish ;;
         3) ;;
         *)
@@ -121,7 +126,10 @@ case ${1:-guardian} in
         shift
         work_main "$@"
         ;;
-    undo) undo_main "$2" ;;
+    undo)
+        shift
+        undo_main "$@"
+        ;;
     receive | receive_manifest | hook)
         # Not every sshd gives a command a process group of its own. (As no leader, it does not fork.)
         if read_stat $$ && [ "$stat_group" != $$ ]; then

@@ -142,37 +142,3 @@ work_ready() {
     (app_record) || return
     durable "$ROOT" && journal prepared || fail "could not make the release durable"
 }
-
-# hook N: a user's command on a channel of its own; output goes to the client as it comes.
-hook() {
-    beside hook || return
-    (hook_run "$1" run) || return
-    # The name keeps the order in which hooks completed, for their undoing.
-    set -- "$1" "$RUN"/done/*
-    if [ ! -e "$2" ]; then
-        set -- "$1"
-    fi
-    ln "$RUN/lock" "$RUN/done/$(printf '%04d' $#).$1" || fail "could not note that the hook completed"
-}
-
-# hook_run N FILE: runs one of a hook's commands where and with the variables it expects. In a subshell:
-# the user's variables come last, and may be named like the ones used here.
-hook_run() {
-    hook_at=$RELEASE
-    [ -d "$hook_at" ] || hook_at=$ROOT
-    if first_line "$RUN/meta/hooks/$1/dir"; then
-        hook_at=$hook_at/$line
-    fi
-    cd "$hook_at" || fail "the hook's directory $hook_at is not there" || return
-    umask 022
-    RDEPLOY_RELEASE=$RELEASE_ID RDEPLOY_RELEASE_PATH=$RELEASE RDEPLOY_PREVIOUS_RELEASE=$PREVIOUS_ID
-    export RDEPLOY_RELEASE RDEPLOY_RELEASE_PATH RDEPLOY_PREVIOUS_RELEASE
-    if [ -n "$OWN_LC_ALL" ]; then LC_ALL=$OWN_LC_ALL; else unset LC_ALL; fi
-    set -- "$RUN/meta/hooks/$1/$2" "$RUN/meta/hooks/env.sh"
-    # A login may export variables of these names; what they hold now means nothing to the hook.
-    unset ROOT APP ENV TOKEN HOST OWNER FROM CI_URL VERB LEASE ORDINAL ACTIVATE_LIMIT RELEASE_ID PREVIOUS
-    unset DIGEST COMMIT BRANCH ABSENT PRIVATE RUN BEFORE WORK RELEASE RECIPE PREVIOUS_ID LEAVING
-    # shellcheck disable=SC1090
-    . "$2"
-    exec sh "$1" </dev/null
-}

@@ -90,12 +90,13 @@ still_ours() {
     [ -e "$RUN/open" ] && read_lock "$PRIVATE/lock" && [ "$lock_token" = "$TOKEN" ]
 }
 
-# beside KIND: what every program on a channel of its own does first.
+# beside KIND [late]: what every program on a channel of its own does first. Late ones may also follow the
+# host's being put back.
 beside() {
     load "$RUN"
     trap 'rm -f "$RUN/pg/'"$1.$$"'".*' EXIT
     register "$1" && still_ours ||
         fail "the lock was lost or the host is being put back; nothing was done" || return
-    # What was on its way while the host was put back has come too late; only hooks follow that.
-    [ "$1" = hook ] || ! journaled reverted || fail "the host was put back; nothing was done"
+    # What was on its way while the host was put back has come too late.
+    ! journaled reverted || [ -n "${2:-}" ] || fail "the host was put back; nothing was done"
 }

@@ -9,6 +9,16 @@ use crate::host::settings::HookScript;
 use crate::host::settings::SessionSettings;
 
 pub(super) fn add_hook(settings: &mut SessionSettings, run: &str, undo: Option<&str>) {
+    add_hook_at("after_unpack", settings, run, undo);
+}
+
+/// The same, at another point; each host's own.
+pub(super) fn add_hook_at(
+    point: &'static str,
+    settings: &mut SessionSettings,
+    run: &str,
+    undo: Option<&str>,
+) {
     let hook = Hook {
         run: run.to_owned(),
         roles: Vec::new(),
@@ -20,7 +30,7 @@ pub(super) fn add_hook(settings: &mut SessionSettings, run: &str, undo: Option<&
         undo: undo.map(str::to_owned),
     };
     let number = settings.hooks.len() + 1;
-    settings.hooks.push(HookScript { number, point: "after_unpack", hook });
+    settings.hooks.push(HookScript { number, point, hook });
 }
 
 #[test]
@@ -205,6 +215,7 @@ fn nothing_starts_beside_a_guardian_that_puts_back_or_is_gone() {
         add_hook(&mut settings, &format!("echo ran >>{log}"), None);
         let undo = rig.fifo("undo");
         add_hook(&mut settings, "true", Some(&format!("cat {}", undo.display())));
+        add_hook_at("on_failure", &mut settings, &format!("echo mourned >>{log}"), None);
         let parcel = Parcel::of("one");
         let mut guardian = Guardian::locked(rig, settings);
         guardian.switch(R1, &parcel);
@@ -224,10 +235,11 @@ fn nothing_starts_beside_a_guardian_that_puts_back_or_is_gone() {
         drop(writer);
         guardian.answer(revert).ok();
         // Put back, the client may run what it has for that case.
-        assert_eq!(guardian.beside("hook", &["1"], b"").code, Some(0));
+        assert_eq!(guardian.beside("hook", &["3"], b"").code, Some(0));
+        assert_eq!(guardian.beside("hook", &["1"], b"").code, Some(1));
         guardian.ask("bye").ok();
-        assert_ne!(guardian.beside("hook", &["1"], b"").code, Some(0));
-        assert_eq!(rig.state_lines("ran"), ["ran"]);
+        assert_ne!(guardian.beside("hook", &["3"], b"").code, Some(0));
+        assert_eq!(rig.state_lines("ran"), ["mourned"]);
         rig.assert_tidy();
     });
 }

@@ -20,6 +20,7 @@ mod retention;
 mod revert;
 mod rig;
 mod scripts;
+mod undrain;
 mod verify;
 
 use guardian::Guardian;

@@ -36,7 +36,7 @@ pub(super) fn beside() -> Vec<&'static str> {
 
 /// The actions that the guardian knows, from the functions that do them.
 pub(super) fn actions() -> Vec<String> {
-    let files = ["prepare", "switch", "finish", "lock"].map(|name| {
+    let files = ["prepare", "hooks", "switch", "finish", "lock"].map(|name| {
         let path = format!("{}/src/host/sh/{name}.sh", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).unwrap()
     });
