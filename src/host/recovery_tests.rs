@@ -322,6 +322,24 @@ async fn a_guardian_that_dies_after_its_commit_is_found_to_have_committed() {
 }
 
 #[tokio::test]
+async fn a_guardian_that_dies_after_its_commit_leaves_neither_a_lock_nor_anything_to_finish() {
+    let fixture = Fixture::new().await;
+    fixture.deploy_v1().await;
+    let session = fixture.ready(V2, "").await;
+    session.act(&Action::Activate, &|_| ()).await.unwrap();
+    session.act(&Action::Commit, &|_| ()).await.unwrap();
+    fixture.kill_guardian();
+    let finished = session.act(&Action::Finish(Vec::new()), &|_| ()).await;
+    assert!(matches!(finished, Err(HostError::GuardianDied { .. })), "{finished:?}");
+    session.leave().await.unwrap();
+    fixture.is_free();
+    fixture.runs(V2);
+    let history = std::fs::read_to_string(fixture.private("history.ndjson")).unwrap();
+    let last = history.lines().last().unwrap();
+    assert!(last.contains("\"outcome\":\"done\"") && last.contains(&format!("token-{V2}\"")), "{last}");
+}
+
+#[tokio::test]
 async fn a_successor_that_cannot_put_the_host_back_says_so_and_leaves_its_words() {
     let fixture = Fixture::new().await;
     fixture.deploy_v1().await;

@@ -187,7 +187,7 @@ impl Host for Session {
             }
         };
         // An attempt that died here is undone first, which takes as long as a revert.
-        let limit = ANSWER_LIMIT + self.settings.activate_limit();
+        let limit = ANSWER_LIMIT + self.settings.activate_limit() + self.settings.undrain_limit();
         let talk = &self.living().talk;
         let answer = talk.ask("lock", "taking the lock", limit, &heard).await?;
         let (facts, held, reason) = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -345,7 +345,15 @@ impl Host for Session {
     }
 
     async fn leave(&self) -> Result<(), HostError> {
-        self.living().talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await.map(|_| ())
+        let living = self.living();
+        match living.talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await {
+            // It would leave its lock, and what is committed half cleaned up, to the next attempt.
+            Err(death @ HostError::GuardianDied { .. }) if !living.heir => {
+                let recovery = recovery::recover(living, death, &|_| ()).await?;
+                recovery.successor.talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await.map(|_| ())
+            }
+            answer => answer.map(|_| ()),
+        }
     }
 }
 
