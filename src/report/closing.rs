@@ -72,7 +72,7 @@ fn bad(run: &Run, summary: &Summary, log: &Path, paint: Paint, columns: usize) -
     }
     block.push(String::new());
     if run.failures.iter().all(|failure| failure.hint.is_none()) {
-        block.push(format!("next: {}", next_step(summary.exit_code)));
+        block.push(format!("next: {}", next_step(summary.exit_code, &run.environment)));
     }
     block.push(log_line(log));
     block.push(format!("exit code {}: {}", summary.exit_code, meaning(summary.exit_code)));
@@ -187,17 +187,22 @@ pub fn meaning(exit_code: u8) -> &'static str {
 }
 
 /// What to do next when no failure has a hint of its own.
-fn next_step(exit_code: u8) -> &'static str {
-    match exit_code {
+fn next_step(exit_code: u8, environment: &str) -> String {
+    let step = match exit_code {
         0 => "nothing",
         2 => "correct what is named above and run the same command again",
         3 => "correct what is named above and run the same command again; nothing needs cleaning up",
         4 => "wait until the other run has ended, then run the same command again",
         5 => "find the cause above or in the log, correct it and deploy again; the app is up as before",
         6 => "look at each host marked failed now: it may serve the wrong release, or nothing",
-        7 => "when the hosts that were left out can be reached again: `rdeploy ENVIRONMENT resume`",
+        7 => {
+            return format!(
+                "when the hosts that were left out can be reached again: `rdeploy {environment} resume`"
+            );
+        }
         8 => "run the same command again: it reads each host's journal and says what stands there",
         130 => "run the same command again when you are ready",
         _ => "please report it, with the log",
-    }
+    };
+    step.to_owned()
 }

@@ -25,6 +25,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 /// What is known about a run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
+    pub(crate) environment: String,
     pub(crate) elapsed: Duration,
     hosts: HashMap<String, Host>,
     order: Vec<String>,
@@ -155,7 +156,8 @@ impl Run {
         let now = event.elapsed;
         self.elapsed = self.elapsed.max(now);
         match &event.kind {
-            EventKind::RunStarted { verb: _, app: _, environment: _, hosts } => {
+            EventKind::RunStarted { verb: _, app: _, environment, hosts } => {
+                self.environment = text::one_line(environment);
                 for host in hosts {
                     self.host(host);
                 }

@@ -58,7 +58,7 @@ fn a_host_that_was_left_out_is_brought_level_when_it_is_back() {
       127.0.0.1:HOST2  done      [RELEASE-----2]
       127.0.0.1:HOST3  left out  not known
 
-    next: when the hosts that were left out can be reached again: `rdeploy ENVIRONMENT resume`
+    next: when the hosts that were left out can be reached again: `rdeploy prod resume`
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 7: done on fewer hosts than asked, as the configuration allows
     ");
@@ -82,7 +82,7 @@ fn a_host_that_was_left_out_is_brought_level_when_it_is_back() {
       127.0.0.1:HOST2  unchanged  [RELEASE-----2]
       127.0.0.1:HOST3  left out   not known
 
-    next: when the hosts that were left out can be reached again: `rdeploy ENVIRONMENT resume`
+    next: when the hosts that were left out can be reached again: `rdeploy prod resume`
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 7: done on fewer hosts than asked, as the configuration allows
     ");
@@ -218,7 +218,7 @@ fn a_host_that_missed_a_rollback_goes_back_to_what_it_still_has() {
       127.0.0.1:HOST2  done      [RELEASE-----1]
       127.0.0.1:HOST3  done      [RELEASE-----1]
 
-    next: when the hosts that were left out can be reached again: `rdeploy ENVIRONMENT resume`
+    next: when the hosts that were left out can be reached again: `rdeploy prod resume`
     full log: [ROOT]/state/logs/[TIME]-prod-[PID].log
     exit code 7: done on fewer hosts than asked, as the configuration allows
     ");
