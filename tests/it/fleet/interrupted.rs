@@ -58,6 +58,25 @@ fn a_client_killed_during_verification_leaves_hosts_that_put_themselves_back() {
     hosts_heal_after(deploy, &site, &first);
 }
 
+#[test]
+fn a_client_killed_half_way_through_a_rolling_batch_leaves_hosts_that_put_themselves_back() {
+    let test = "a_client_killed_half_way_through_a_rolling_batch_leaves_hosts_that_put_themselves_back";
+    let Some(site) = Site::on_three_hosts(test) else { return };
+    let first = site.runs("v1");
+    site.write_app(&App::version("v2"));
+    // Two hosts are switched, proven and waiting for the third one, which is half-way.
+    with_short_lease(&site, |settings| {
+        settings.env = "rollout = { batch = 2 }".into();
+        settings.hooks =
+            "after_switch = [{ run = \"touch $HOME/switched; test $(hostname) != host3 || sleep 600\", timeout = \"20m\" }]"
+                .into();
+    });
+    let deploy = site.start(&[]);
+    site.await_file_everywhere("switched");
+    assert!(site.all_answer("v2"));
+    hosts_heal_after(deploy, &site, &first);
+}
+
 fn with_short_lease(site: &Site, change: impl FnOnce(&mut Settings)) {
     site.configure(|settings| {
         settings.top = format!("lease = \"{}s\"", LEASE.as_secs());

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) health: String,
     /// The `[hooks]` table.
     pub(crate) hooks: String,
+    /// More keys of the environment.
+    pub(crate) env: String,
     /// `user@address` of each host.
     pub(crate) hosts: Vec<String>,
     /// The private key to log in with.
@@ -158,6 +160,7 @@ impl Site {
             supervisor: "kind = \"pm2\"\necosystem = \"ecosystem.config.js\"\nsettle = \"1s\"".into(),
             health: format!("http = \"http://127.0.0.1:{}/\"\ntimeout = \"20s\"", self.port),
             hooks: String::new(),
+            env: String::new(),
             hosts: self.fleet().hosts().iter().map(|host| self.login(&host.address)).collect(),
             identity: self.folder.path().join("key"),
             known_hosts: self.folder.path().join("known_hosts"),
@@ -371,8 +374,18 @@ impl Drop for Site {
 
 impl Settings {
     fn toml(&self, deploy_to: &str, port: u16) -> String {
-        let Self { top, build, supervisor, health, hooks, hosts, identity, known_hosts, connect_timeout } =
-            self;
+        let Self {
+            top,
+            build,
+            supervisor,
+            health,
+            hooks,
+            env,
+            hosts,
+            identity,
+            known_hosts,
+            connect_timeout,
+        } = self;
         let table = |name: &str, body: &str| match body {
             "" => String::new(),
             body => format!("[{name}]\n{body}\n\n"),
@@ -386,7 +399,7 @@ impl Settings {
             "identity = [{identity:?}]\nknown_hosts = [{known_hosts:?}]\nconnect_timeout = {connect_timeout:?}"
         );
         text += &table("ssh", &ssh);
-        text += &table("env.prod", &format!("hosts = {hosts:?}\nvars = {{ PORT = \"{port}\" }}"));
+        text += &table("env.prod", &format!("hosts = {hosts:?}\nvars = {{ PORT = \"{port}\" }}\n{env}"));
         text
     }
 }

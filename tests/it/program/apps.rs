@@ -39,9 +39,12 @@ fn replace(project: &Project, from: &str, to: &str) {
     project.configure(&config.replace(from, to));
 }
 
-/// What is said, whichever host failed first.
+/// What is said, whichever host failed first, and whether or not the other one had failed by then.
 fn told(ended: &Ended) -> String {
-    ended.error().replace("error: host2", "error: host1").replace("APP2", "APP1")
+    let told = ended.error().replace("error: host2", "error: host1").replace("APP2", "APP1");
+    let mut blocks: Vec<&str> = told.split("\n\n").collect();
+    blocks.dedup();
+    blocks.join("\n\n")
 }
 
 #[test]

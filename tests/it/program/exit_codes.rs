@@ -3,21 +3,88 @@
 
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::support::project::Project;
 use crate::support::project::RDEPLOY;
 
+use crate::support::gate::Gate;
+use crate::support::running::Running;
+use crate::support::shown::squeezed;
+
 use super::before::Before;
+use super::unlock::signal_guardian;
+
+/// Two hosts that run version 1 of an app which does not start where `run/broken` is; and `deploy.toml`.
+fn breakable() -> (Project, Before, String) {
+    let project = Project::served(2);
+    let config = std::fs::read_to_string(project.file("deploy.toml")).unwrap();
+    let config = config
+        .replace("start  = '''", "start  = '''[ ! -e run/broken ] || { echo disk is broken; exit 1; }; ");
+    project.configure(&config);
+    let before = Before::version_1(&project, 2);
+    (project, before, config)
+}
+
+/// A deploy to them whose every host is switched when its client hangs, and the second host breaks.
+fn hanging(project: &Project, config: &str) -> Running {
+    let gate = Gate::new(project, "gate");
+    let hooks = format!("[hooks]\nafter_switch = [{:?}]\n\n[env.dev]", gate.wait());
+    project.configure(&config.replace("[env.dev]", &hooks));
+    let mut deploy = project.rdeploy(&["dev"]).start();
+    deploy.until("every host to be switched", || gate.reached() == 2);
+    deploy.signal(Signal::STOP);
+    std::fs::write(project.host(2).root.join("shared/run/broken"), "").unwrap();
+    deploy
+}
+
+#[test]
+fn recover_says_which_host_needs_a_person() {
+    let (project, before, config) = breakable();
+    let deploy = hanging(&project, &config);
+    for n in [1, 2] {
+        signal_guardian(&project.host(n), Signal::KILL);
+    }
+    deploy.kill();
+    let ended = project.rdeploy(&["dev", "recover"]).run().ends_with(6);
+    insta::assert_snapshot!(squeezed(&ended.to_string()), @r"
+    exit code: 6
+    --- stdout
+    host  found  done  live release
+    host1  deploy [RELEASE-----2], which had died  put back  [RELEASE-----1]
+    host2  deploy [RELEASE-----2], which had died  could not be put back  [RELEASE-----1]
+    --- stderr
+    error: not everything could be put back
+      host2: current is back at [ROOT]/state/dev/shop-[HASH]/host[N]/fs/srv/shop/releases/[RELEASE-----1], but the app could not be proven to run as before
+      hint: these hosts need a person: see .rdeploy/revert-failed.log under deploy_to on them
+    ");
+    assert!(before.is_live() && !before.is_locked());
+}
+
+#[test]
+fn unlock_says_which_host_needs_a_person() {
+    let (project, before, config) = breakable();
+    let mut deploy = hanging(&project, &config);
+    let ended = project.rdeploy(&["dev", "unlock", "--force"]).run().ends_with(6);
+    insta::assert_snapshot!(squeezed(&ended.to_string()), @r"
+    exit code: 6
+    --- stdout
+    host  found  done  live release
+    host1  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, alive  its guardian put the host back  [RELEASE-----1]
+    host2  ada@[MACHINE] from [MACHINE] since [TIME], doing deploy dev, alive  its guardian could not put the host back  [RELEASE-----1]
+    --- stderr
+    error: not everything could be put back
+      host2: its guardian could not put the host back
+      hint: these hosts need a person: see .rdeploy/revert-failed.log under deploy_to on them
+    ");
+    deploy.signal(Signal::CONT);
+    deploy.wait().ends_with(6);
+    assert!(before.is_live() && !before.is_locked());
+}
 
 #[test]
 fn a_host_that_cannot_be_put_back_needs_a_person() {
-    let project = Project::served(2);
-    let config = std::fs::read_to_string(project.file("deploy.toml")).unwrap();
-    project.configure(
-        &config
-            .replace("start  = '''", "start  = '''[ ! -e run/broken ] || { echo disk is broken; exit 1; }; "),
-    );
-    let before = Before::version_1(&project, 2);
-    let config = std::fs::read_to_string(project.file("deploy.toml")).unwrap();
+    let (project, before, config) = breakable();
     project.configure(&config.replace(
         "[env.dev]",
         "[hooks]\nafter_switch = [\"[ $RDEPLOY_HOST != host2 ] || { touch run/broken; exit 1; }\"]\n\n[env.dev]",

@@ -4,6 +4,7 @@
 mod apps;
 mod before;
 mod builds;
+mod clocks;
 mod connections;
 mod demo;
 mod exit_codes;
