@@ -31,7 +31,7 @@ work_finish() {
         say warning "the supervisor's process list could not be saved: $line"
     fi
     # What a killed clean-up left.
-    rm -rf "$PRIVATE/trash"
+    [ ! -e "$PRIVATE/trash" ] || rm -rf "$PRIVATE/trash"
     # Else the guardian that committed has died, and who settled its attempt has noted it.
     if journaled committed; then
         adopt_previous
@@ -147,7 +147,7 @@ work_absent() { note_absent "$1" || fail "could not write $PRIVATE/absent"; }
 # line. Without any there is no such file.
 note_absent() {
     if [ -z "$1" ]; then
-        rm -f "$PRIVATE/absent"
+        [ ! -e "$PRIVATE/absent" ] || rm -f "$PRIVATE/absent"
     elif ! printf '%s\n' "$1" | tr ' ' '\n' | put_file "$PRIVATE/absent" 2>/dev/null; then
         say warning "the hosts that were left out could not be noted in $PRIVATE/absent"
         return 1
@@ -156,15 +156,31 @@ note_absent() {
 
 # note_revision LINE: Capistrano's log, which others may read.
 note_revision() {
-    (umask 022 && printf '%s\n' "$(one_line "$1")" >>"$ROOT/revisions.log") 2>/dev/null
+    plain "$1"
+    (umask 022 && printf '%s\n' "$line" >>"$ROOT/revisions.log") 2>/dev/null
 }
 
 # history OUTCOME REASON: one line an attempt, for people. Best effort.
 history() {
-    printf '{"time":"%s","verb":"%s","release":"%s","previous":"%s","outcome":"%s","reason":"%s","digest":"%s","commit":"%s","branch":"%s","actor":"%s","from":"%s","ci":"%s","attempt":"%s"}\n' \
-        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERB" "$RELEASE_ID" "$(json "$PREVIOUS_ID")" "$1" "$(json "$2")" \
-        "$(json "$DIGEST")" "$(json "$COMMIT")" "$(json "$BRANCH")" "$(json "$OWNER")" "$(json "$FROM")" \
-        "$(json "$CI_URL")" "$TOKEN" 2>/dev/null >>"$PRIVATE/history.ndjson"
+    history_line="\"time\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\""
+    history_add verb "$VERB"
+    history_add release "$RELEASE_ID"
+    history_add previous "$PREVIOUS_ID"
+    history_add outcome "$1"
+    history_add reason "$2"
+    history_add digest "$DIGEST"
+    history_add commit "$COMMIT"
+    history_add branch "$BRANCH"
+    history_add actor "$OWNER"
+    history_add from "$FROM"
+    history_add ci "$CI_URL"
+    history_add attempt "$TOKEN"
+    printf '{%s}\n' "$history_line" 2>/dev/null >>"$PRIVATE/history.ndjson"
 }
 
-json() { one_line "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
+# history_add KEY TEXT: as JSON.
+history_add() {
+    plain "$2"
+    case $line in *[\"\\]*) line=$(printf %s "$line" | sed 's/\\/\\\\/g; s/"/\\"/g') ;; esac
+    history_line="$history_line,\"$1\":\"$line\""
+}

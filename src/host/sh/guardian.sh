@@ -171,7 +171,7 @@ intent() {
                     ;;
                 freeze:locked)
                     action_seq=$seq
-                    if printf '%s\n' "$args" | put_file "$RUN/message"; then
+                    if put_line "$RUN/message" "$args"; then
                         act freeze
                     else
                         answer "failed $seq 1"
@@ -193,7 +193,7 @@ intent() {
 
 # begin: what the attempt is about, quoted by the client, read by every action.
 begin() {
-    if printf '%s\n' "$args" | put_file "$RUN/attempt" && load "$RUN"; then
+    if put_line "$RUN/attempt" "$args" && load "$RUN"; then
         answer "ok $seq"
     else
         answer "failed $seq 1"

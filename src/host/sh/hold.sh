@@ -49,7 +49,8 @@ count_left() {
 order() {
     order_to=$PRIVATE/run/$1
     read_lock "$PRIVATE/lock" && [ "$lock_token" = "$1" ] && ours "$order_to" || return 1
-    printf '%s\n' "$(one_line "$OWNER")" >"$order_to/order.$TOKEN" &&
+    plain "$OWNER"
+    printf '%s\n' "$line" >"$order_to/order.$TOKEN" &&
         mv -f "$order_to/order.$TOKEN" "$order_to/order"
 }
 
@@ -74,19 +75,19 @@ frozen() {
 # work_freeze: under the lock, so that no deploy runs.
 work_freeze() {
     first_line "$RUN/message"
-    {
-        printf 'token=%s\nwho=%s\nfrom=%s\n' "$TOKEN" "$(one_line "$OWNER")" "$(one_line "$FROM")"
-        printf 'ci=%s\nmessage=%s\n' "$(one_line "$CI_URL")" "$(one_line "$line")"
-        printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    } >"$RUN/freeze" && on_disk "$RUN/freeze" && mv -f "$RUN/freeze" "$PRIVATE/freeze" &&
-        durable "$PRIVATE" || fail "could not write $PRIVATE/freeze"
+    freeze_message=$line
+    about "token=$TOKEN" "message=$freeze_message" >"$RUN/freeze" && on_disk "$RUN/freeze" && mv -f "$RUN/freeze" "$PRIVATE/freeze" &&
+        durable "$PRIVATE" || fail "could not write $PRIVATE/freeze" || return
+    history frozen "$freeze_message" || true
 }
 
 # work_thaw: lifts whoever's freeze, and says whose it was.
 work_thaw() {
     [ -e "$PRIVATE/freeze" ] || return 0
-    say fact "lifted $(freeze_line)"
-    rm -f "$PRIVATE/freeze" && durable "$PRIVATE" || fail "could not remove $PRIVATE/freeze"
+    thaw_line=$(freeze_line)
+    say fact "lifted $thaw_line"
+    rm -f "$PRIVATE/freeze" && durable "$PRIVATE" || fail "could not remove $PRIVATE/freeze" || return
+    history thawed "$thaw_line" || true
 }
 
 # thaw_own: a freeze that is not placed everywhere is placed nowhere.

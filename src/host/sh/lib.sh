@@ -26,6 +26,12 @@ say() {
     printf 'say %s %.3000s\n' "$1" "$say_text" >&3
 }
 
+# plain TEXT: puts it into `line` without control characters, which would forge lines of a lock or a record.
+plain() {
+    line=$1
+    case $1 in *[[:cntrl:]]*) line=$(printf %s "$1" | tr '\001-\037\177' ' ') ;; esac
+}
+
 # fail SENTENCE: why the present action failed; the first such line is what a person reads.
 fail() {
     printf '%s\n' "$1"
@@ -37,7 +43,12 @@ have() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # quote WORD: so that a shell reads it back unchanged.
-quote() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
+quote() {
+    case $1 in
+        *\'*) printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")" ;;
+        *) printf "'%s'" "$1" ;;
+    esac
+}
 
 # derive: sets what follows from the variables of `settings` and `attempt`.
 derive() {
@@ -80,6 +91,15 @@ durable() { sync -f "$1" 2>/dev/null || sync; }
 # not what the file held; so this comes before a name that others go by.
 on_disk() { dd if=/dev/null of="$1" bs=1 conv=notrunc,fsync 2>/dev/null; }
 
+# Processes are what an attempt costs a host: what a shell can do by itself, no program does here.
+
+# put_line PATH TEXT: writes a line as put_file does, without a process of its own for it.
+put_line() {
+    printf '%s\n' "$2" >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$1" && return
+    rm -f "$RUN/new.$$"
+    return 1
+}
+
 # put_file PATH: writes standard input to PATH so that a reader sees the old content or the new. What a
 # kill leaves behind lies in the attempt's directory and goes with it.
 put_file() {
@@ -100,7 +120,7 @@ state_of() { first_line "$PRIVATE/releases/$1/state"; }
 
 # set_state ID STATE: on a full disk over the old word, which needs no space.
 set_state() {
-    printf '%s\n' "$2" | put_file "$PRIVATE/releases/$1/state" 2>/dev/null ||
+    put_line "$PRIVATE/releases/$1/state" "$2" 2>/dev/null ||
         printf '%-9s\n' "$2" 1<>"$PRIVATE/releases/$1/state"
 }
 
@@ -133,20 +153,30 @@ boot_id() {
 # noting a step needs no space on the disk. 48 records of 96 bytes.
 journal_new() {
     journal_blank=$(printf '%95s' '')
-    journal_n=0
-    while [ "$journal_n" -lt 48 ]; do
-        printf '%s\n' "$journal_blank"
-        journal_n=$((journal_n + 1))
-    done | put_file "$RUN/journal"
+    for journal_left in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+        printf '%s\n%s\n%s\n' "$journal_blank" "$journal_blank" "$journal_blank"
+    done >"$RUN/journal"
 }
 
 # journal STEP: notes it, durably, before it is taken. A journal that cannot be written stops nobody
 # from undoing; callers that go forward check the result.
 journal() {
-    journal_n=$(grep -c '[^ ]' "$RUN/journal" 2>/dev/null) || journal_n=0
+    journal_find ''
     printf '%-95.95s\n' "$1" |
         dd of="$RUN/journal" bs=96 seek="$journal_n" conv=notrunc,fsync 2>/dev/null
 }
 
 # journaled STEP: whether it was noted.
-journaled() { grep -q "^$1 *\$" "$RUN/journal" 2>/dev/null; }
+journaled() { journal_find "$1"; }
+
+# journal_find STEP: looks for a record; without one, journal_n is the number of records.
+journal_find() {
+    journal_n=0
+    [ -r "$RUN/journal" ] || return 1
+    # `read` takes the blanks at the end away.
+    while read -r journal_step && [ -n "$journal_step" ]; do
+        [ "$journal_step" != "$1" ] || return 0
+        journal_n=$((journal_n + 1))
+    done <"$RUN/journal"
+    return 1
+}

@@ -58,14 +58,22 @@ foreign_line() {
     ! read_lock "$PRIVATE/lock" || printf ' (%s)' "$(lock_line)"
 }
 
-# one_line TEXT: without control characters, which would forge lines of the lock or of a record.
-one_line() { printf %s "$1" | tr '\001-\037\177' ' '; }
+# about TEXT...: who acts and for what, as lines of a lock or a freeze. Its rest is given by the caller.
+about() {
+    for about_pair in "who=$OWNER" "from=$FROM" "ci=$CI_URL" "$@"; do
+        plain "$about_pair"
+        printf '%s\n' "$line"
+    done
+    printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+}
 
 # make_tree: the directories, once the lock is wanted. What the application reads must not inherit the
 # guardian's own umask.
 make_tree() {
-    (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") &&
-        mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" &&
+    if [ ! -d "$ROOT/releases" ] || [ ! -d "$ROOT/shared" ]; then
+        (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") || return
+    fi
+    mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" &&
         chmod 700 "$PRIVATE"
 }
 
@@ -75,10 +83,8 @@ make_run() {
     {
         read_stat $$
         printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
-        printf 'who=%s\nfrom=%s\n' "$(one_line "$OWNER")" "$(one_line "$FROM")"
-        printf 'what=%s\nci=%s\n' "$(one_line "$VERB $ENV")" "$(one_line "$CI_URL")"
-        printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    } | put_file "$RUN/lock" && on_disk "$RUN/lock" &&
+        about "what=$VERB $ENV"
+    } >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$RUN/lock" && on_disk "$RUN/lock" &&
         mkdir "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" &&
         cp -R "$META" "$RUN/meta" &&
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
@@ -93,7 +99,11 @@ take_lock() {
     # What a dead owner left stays as it is, too, until the freeze is lifted.
     ! frozen || return 2
     make_tree || fail "could not make the directories below $ROOT" || return
-    make_run || fail "could not make $RUN; is the disk full?" || return
+    if ! make_run >"$META/run.out" 2>&1; then
+        fail "could not make $RUN; is the disk full?"
+        head -n 2 "$META/run.out"
+        return 1
+    fi
     lock_tries=0
     while ! ln "$RUN/lock" "$PRIVATE/lock" 2>/dev/null; do
         succeed "$PRIVATE/lock" && break
@@ -114,10 +124,9 @@ take_lock() {
     # It may have been placed while this attempt asked; now it cannot be any more.
     ! frozen || return 2
     # Claims of heirs who died, or who are about to see that they came too late.
-    rm -f "$PRIVATE"/lock.after.*
-    if [ ! -s "$PRIVATE/app" ]; then
-        printf '%s %s\n' "$APP" "$ENV" | put_file "$PRIVATE/app"
-    fi
+    set -- "$PRIVATE"/lock.after.*
+    [ ! -e "$1" ] || rm -f "$@"
+    [ -s "$PRIVATE/app" ] || put_line "$PRIVATE/app" "$APP $ENV"
     first_line "$PRIVATE/app"
     [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`"
 }

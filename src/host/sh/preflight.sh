@@ -25,13 +25,12 @@ check_tools() {
 }
 
 check_root() {
-    check_cure="run on the host: sudo install -d -o $(id -un) -g $(id -gn) $(quote "$ROOT")"
     if [ ! -e "$ROOT" ]; then
         check_up=$(standing "$(dirname "$ROOT")")
         if [ -w "$check_up" ] && [ -x "$check_up" ]; then
             say fact "root absent"
         else
-            problem "$ROOT does not exist and $(id -un) may not create it in $check_up; $check_cure"
+            problem "$ROOT does not exist and $(id -un) may not create it in $check_up; run on the host: sudo install -d -o $(id -un) -g $(id -gn) $(quote "$ROOT")"
         fi
         return
     fi
@@ -58,8 +57,16 @@ check_root() {
 # The artifact may still be in the making; the client compares with what it needs.
 check_space() {
     check_at=$(standing "$ROOT")
-    say fact "space_kb $(df -Pk "$check_at" 2>/dev/null | awk 'NR == 2 { print $4 }') $check_at"
-    say fact "inodes $(df -Pi "$check_at" 2>/dev/null | awk 'NR == 2 { print $4 }') $check_at"
+    say fact "space_kb $(df -Pk "$check_at" 2>/dev/null | fourth) $check_at"
+    say fact "inodes $(df -Pi "$check_at" 2>/dev/null | fourth) $check_at"
+}
+
+# fourth: the fourth word of the second line.
+fourth() {
+    read -r fourth_line && read -r fourth_line || return
+    # shellcheck disable=SC2086
+    set -- $fourth_line
+    printf %s "${4:-}"
 }
 
 check_linked() {
@@ -77,6 +84,7 @@ check_outlive() {
     check_kill='' check_where=''
     for check_conf in /etc/systemd/logind.conf /usr/lib/systemd/logind.conf.d/*.conf \
         /run/systemd/logind.conf.d/*.conf /etc/systemd/logind.conf.d/*.conf; do
+        [ -r "$check_conf" ] || continue
         check_value=$(sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p' "$check_conf" 2>/dev/null | tail -n 1)
         [ -z "$check_value" ] || check_kill=$check_value check_where=$check_conf
     done
@@ -122,7 +130,10 @@ preflight() {
     [ "$VERB" = rollback ] || check_linked
     check_outlive
     say fact "clock $(date +%s)"
-    say fact "tree $(cat /etc/machine-id 2>/dev/null) $(uname -n) $(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")"
+    first_line /etc/machine-id
+    check_machine=$line
+    first_line /proc/sys/kernel/hostname
+    say fact "tree $check_machine $line $(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")"
     state_facts
     if [ -f "$RECIPE/kind" ]; then
         (app_check) </dev/null

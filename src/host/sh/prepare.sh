@@ -30,15 +30,16 @@ receive_manifest() {
 # listing DIRECTORY: every path as the manifest has it, without digests, sorted.
 listing() (
     cd "$1" || exit
-    {
+    if find . -prune -printf '' 2>/dev/null; then
+        find . -mindepth 1 \( -type d -printf 'd %p\n' -o -type f -perm -100 -printf 'x %p\n' -o -type f -printf 'f %p\n' \
+            -o -type l -printf 'l %p\t%l\n' -o -printf '? %p\n' \)
+    else
         find . -mindepth 1 -type d -exec printf 'd %s\n' {} +
         find . -type f -perm -100 -exec printf 'x %s\n' {} +
         find . -type f ! -perm -100 -exec printf 'f %s\n' {} +
-        # GNU find prints a link's target itself; elsewhere it is a process a link.
-        find . -type l -printf 'l %p\t%l\n' 2>/dev/null ||
-            find . -type l -exec sh -c 'for l; do printf "l %s\t%s\n" "$l" "$(readlink "$l")"; done' sh {} +
+        find . -type l -exec sh -c 'for l; do printf "l %s\t%s\n" "$l" "$(readlink "$l")"; done' sh {} +
         find . ! -type d ! -type f ! -type l -exec printf '? %s\n' {} +
-    } | sort
+    fi | sort
 )
 
 # expected: the same from the manifest.
@@ -48,7 +49,7 @@ expected() {
 
 # verify DIRECTORY: every path there is as the manifest says, and there is no other.
 verify() {
-    [ "$(head -n 1 "$RUN/manifest")" = 'rdeploy-manifest 1' ] ||
+    first_line "$RUN/manifest" && [ "$line" = 'rdeploy-manifest 1' ] ||
         fail "the manifest did not arrive whole" || return
     expected >"$RUN/expected" && listing "$1" >"$RUN/listing" || fail "could not list $1" || return
     if ! cmp -s "$RUN/expected" "$RUN/listing"; then
@@ -103,9 +104,8 @@ work_prepare() {
     verify "$prepare_from" || return
     forget_attempt "$RELEASE_ID"
     [ ! -e "$RELEASE" ] || fail "$RELEASE is already there" || return
-    find "$prepare_from" -type d ! -perm 755 -exec chmod 755 {} + &&
-        find "$prepare_from" -type f -perm -100 ! -perm 755 -exec chmod 755 {} + &&
-        find "$prepare_from" -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
+    find "$prepare_from" \( -type d ! -perm 755 -o -type f -perm -100 ! -perm 755 \) -exec chmod 755 {} + \
+        -o -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
         fail "could not set the modes of the release" || return
     prepare_record=$PRIVATE/releases/$RELEASE_ID
     [ ! -e "$prepare_record" ] || fail "$prepare_record is already there" || return
@@ -129,13 +129,16 @@ work_prepare() {
 work_ready() {
     [ -d "$RELEASE" ] && [ -f "$RECIPE/kind" ] ||
         fail "release $RELEASE_ID is not on this host, or not whole" || return
-    rm -f "$RUN/forward/current" "$RUN/undo/current"
+    # A client may ask twice.
+    if [ -L "$RUN/forward/current" ] || [ -L "$RUN/undo/current" ]; then
+        rm -f "$RUN/forward/current" "$RUN/undo/current"
+    fi
     ln -s "$RELEASE" "$RUN/forward/current" || fail "could not make the link to $RELEASE" || return
     if [ -n "$PREVIOUS" ]; then
         ln -s "$PREVIOUS" "$RUN/undo/current" || fail "could not make the link back to $PREVIOUS" || return
     fi
     if made_here; then
-        printf '%s\n' "$PREVIOUS_ID" | put_file "$PRIVATE/releases/$RELEASE_ID/previous" ||
+        put_line "$PRIVATE/releases/$RELEASE_ID/previous" "$PREVIOUS_ID" ||
             fail "could not note what ran before" || return
         (app_compile) || return
     fi

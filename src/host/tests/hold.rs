@@ -242,6 +242,7 @@ fn a_freeze_is_respected_until_it_is_lifted() {
         assert_eq!(found.values.get("lifted"), Some(text));
         assert_eq!(facts(guardian.ask("thaw").ok()).values.get("lifted"), None);
         guardian.bye();
+        assert_eq!(rig.outcomes()[1..], [format!("frozen: {message}"), format!("thawed: {text}")]);
         rig.assert_tidy();
         Guardian::locked(rig, rig.settings("t5")).deploy(R2, &Parcel::of("two"));
     });

@@ -154,3 +154,20 @@ fn what_attempts_long_dead_have_left_is_removed() {
         assert_eq!(names(&rig.private("run")), ["new"]);
     });
 }
+
+#[test]
+fn a_name_forges_no_line_of_a_lock_or_a_record() {
+    each_shell(|rig| {
+        let mut settings = rig.settings("t1");
+        settings.owner = "eve\npid=1\u{1b}[2J\u{7f}\"\\".into();
+        let guardian = Guardian::locked(rig, settings);
+        let name = "eve pid=1 [2J \"\\";
+        let lock = fs::read_to_string(rig.private("lock")).unwrap();
+        assert_eq!(lock.lines().filter(|line| line.starts_with("pid=")).count(), 1, "{lock}");
+        assert!(lock.lines().any(|line| line == format!("who={name}")), "{lock}");
+        guardian.deploy(R1, &Parcel::of("one"));
+        assert_eq!(rig.history()[0]["actor"], name);
+        let revisions = fs::read_to_string(rig.root().join("revisions.log")).unwrap();
+        assert!(revisions.ends_with(&format!(" by {name}\n")), "{revisions:?}");
+    });
+}
