@@ -55,11 +55,15 @@ const verbs = {
         socket.setTimeout(3000, () => end(1));
     },
 
-    // list HOME FILE: writes what PM2 runs, nothing when no daemon does. Fails when there is no telling.
-    list(home, file) {
+    // list HOME FILE [VERB ARGS]: writes what PM2 runs, nothing when no daemon does; then does what pm2.cjs
+    // does for that verb, in this process, since starting node is most of what either costs. Ends with 75
+    // when there is no telling what PM2 runs.
+    list(home, file, ...judge) {
         const end = (list) => {
-            if (Array.isArray(list)) writeJson(file, list);
-            process.exit(Array.isArray(list) ? 0 : 1);
+            if (!Array.isArray(list)) process.exit(75);
+            writeJson(file, list);
+            if (judge.length) require('./pm2.cjs').run(...judge);
+            process.exit();
         };
         const read = frames(([body]) => {
             const { args } = JSON.parse(body.slice(2));

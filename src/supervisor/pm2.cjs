@@ -183,6 +183,8 @@ const verbs = {
             }
         }
 
+        // Perhaps for want of a daemon.
+        if (!list.length) writeLines(plan('nothing'), []);
         writeLines(plan('facts'), facts);
         writeLines(plan('seconds'), [Math.ceil(seconds)]);
         writeLines(plan('remove'), remove);
@@ -357,10 +359,15 @@ const verbs = {
     },
 };
 
-const [verb, ...args] = process.argv.slice(2);
-try {
-    verbs[verb](...args);
-} catch (error) {
-    console.log(error.message);
-    process.exitCode = 1;
-}
+const run = (verb, ...args) => {
+    try {
+        verbs[verb](...args);
+    } catch (error) {
+        console.log(error.message);
+        process.exitCode = 1;
+    }
+};
+
+module.exports = { run };
+
+if (require.main === module) run(...process.argv.slice(2));

@@ -139,6 +139,14 @@ pm2_list() {
     fi
 }
 
+# pm2_judge VERB ARG...: brings the list in pm2_work up to date and hands it to pm2.cjs.
+pm2_judge() {
+    pm2_node pm2-rpc.cjs list "$(pm2_home)" "$pm2_work/list" "$@"
+    pm2_status=$?
+    [ "$pm2_status" -eq 75 ] || return "$pm2_status"
+    pm2_list "$pm2_work/list" && pm2_node pm2.cjs "$@"
+}
+
 # pm2_tell WHAT SECONDS ARG...: a call whose failure ends the action, with what PM2 printed.
 pm2_tell() {
     pm2_what=$1
@@ -160,6 +168,14 @@ pm2_delete() {
     [ -s "$1" ] || return 0
     # shellcheck disable=SC2046 # one word an id
     pm2_tell "removing processes" 90 delete $(cat "$1")
+}
+
+# pm2_own NAMES [KEEP]: puts the ids of this tree's apps into the file `remove`, without those that stay.
+pm2_own() {
+    if ! pm2_judge own "$ROOT" "$pm2_work/list" "$@" >"$pm2_work/remove"; then
+        cat "$pm2_work/remove"
+        return 1
+    fi
 }
 
 # pm2_facts FILE: hands on what a node program wanted to be said, one `KEY TEXT` a line.
@@ -187,12 +203,11 @@ pm2_check() {
     pm2_facts "$pm2_work/facts"
     say fact "boot $(pm2_boot)"
     [ -f "$RECIPE/pm2-apps.json" ] || return 0
-    if ! pm2_said=$(pm2_list "$pm2_work/list"); then
-        say problem "$(printf '%s\n' "$pm2_said" | head -n 1)"
-        return 0
+    if pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2-apps.json" >"$pm2_work/facts"; then
+        pm2_facts "$pm2_work/facts"
+    else
+        say problem "$(head -n 1 "$pm2_work/facts")"
     fi
-    pm2_node pm2.cjs foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2-apps.json" >"$pm2_work/facts"
-    pm2_facts "$pm2_work/facts"
 }
 
 # pm2_boot: prints what starts this user's PM2 when the host boots.
@@ -232,8 +247,10 @@ pm2_compile() {
         return 1
     fi
     pm2_facts "$pm2_work/facts"
-    pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" >"$pm2_work/foreign" || return
+    if ! pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" >"$pm2_work/foreign"; then
+        cat "$pm2_work/foreign"
+        return 1
+    fi
     if [ -s "$pm2_work/foreign" ]; then
         sed 's/^problem //' "$pm2_work/foreign"
         return 1
@@ -241,8 +258,8 @@ pm2_compile() {
 }
 
 pm2_record() {
-    pm2_ready && pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
+    pm2_ready || return
+    pm2_judge record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
 }
 
 # pm2_hear: writes down what the apps say on PM2's bus, in the background, until pm2_deaf.
@@ -261,19 +278,19 @@ pm2_deaf() {
 # pm2_start: the plan is made from the list; each of its parts is a file that exists when there is
 # something to do.
 pm2_start() {
-    pm2_ready && pm2_daemon && pm2_list "$pm2_work/list" || return
-    rm -f "$pm2_work/heard"
+    pm2_ready || return
+    rm -rf "$pm2_work/heard" "$pm2_work/plan"
+    mkdir "$pm2_work/plan" || return
+    pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
+    [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon || return
     pm2_hear
-    pm2_begin
+    pm2_follow
     pm2_status=$?
     pm2_deaf
     return "$pm2_status"
 }
 
-pm2_begin() {
-    rm -rf "$pm2_work/plan"
-    mkdir "$pm2_work/plan" || return
-    pm2_node pm2.cjs plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
+pm2_follow() {
     pm2_facts "$pm2_work/plan/facts"
     read -r pm2_patience <"$pm2_work/plan/seconds"
     pm2_delete "$pm2_work/plan/remove" || return
@@ -295,8 +312,7 @@ pm2_begin() {
 pm2_reload() {
     for pm2_try in 1 2 3; do
         pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
-        pm2_list "$pm2_work/list" || return
-        pm2_node pm2.cjs recheck "$RECIPE" "$pm2_work" || return
+        pm2_judge recheck "$RECIPE" "$pm2_work" || return
         pm2_facts "$pm2_work/plan/facts"
         [ -f "$pm2_work/plan/again" ] || return 0
         [ "$pm2_try" -eq 3 ] || sleep 2
@@ -316,8 +332,10 @@ pm2_canary() {
         pm2_until=$((app_now + 10))
         pm2_said='wait'
         while [ "$pm2_said" = wait ] && app_clock && [ "$app_now" -lt "$pm2_until" ]; do
-            pm2_list "$pm2_work/list" || return
-            pm2_said=$(pm2_node pm2.cjs tried "$pm2_id" "$pm2_work") || return
+            if ! pm2_said=$(pm2_judge tried "$pm2_id" "$pm2_work"); then
+                printf '%s\n' "$pm2_said"
+                return 1
+            fi
             [ "$pm2_said" != wait ] || app_nap
         done
         case $pm2_said in
@@ -363,11 +381,8 @@ pm2_look() {
     fi
     pm2_looked=$app_now
     pm2_seen=''
-    if ! app_reason=$(pm2_list "$pm2_work/list"); then
-        return 1
-    fi
-    pm2_said=$(pm2_node pm2.cjs look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work") || {
-        app_reason="PM2's list could not be judged: $pm2_said"
+    pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work") || {
+        app_reason="PM2's list could not be had, or not be judged: $pm2_said"
         return 1
     }
     app_reason=$(printf '%s\n' "$pm2_said" | sed -n -e 's/^bad //p' -e 's/^wait //p')
@@ -393,8 +408,8 @@ pm2_words() {
 # pm2_stop: removes what this recipe registered from under ROOT; other apps stay.
 pm2_stop() {
     [ -f "$RECIPE/pm2-names" ] || return 0
-    pm2_ready && pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs own "$ROOT" "$pm2_work/list" "$RECIPE/pm2-names" >"$pm2_work/remove" || return
+    pm2_ready || return
+    pm2_own "$RECIPE/pm2-names" || return
     pm2_delete "$pm2_work/remove" && pm2_remember
 }
 
@@ -403,8 +418,7 @@ pm2_restore() {
     # Without a record nothing was started.
     [ -f "$BEFORE/pm2.json" ] || return 0
     pm2_ready || return
-    pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json" \
+    pm2_judge restore "$ROOT" "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json" \
         "$RECIPE/pm2-names" || return
     pm2_delete "$pm2_work/remove" || return
     [ -s "$pm2_work/dump" ] || return 0
@@ -414,15 +428,14 @@ pm2_restore() {
         export PM2_DUMP_FILE_PATH
         pm2_tell "putting back what ran before" 120 resurrect
     ) || return
-    pm2_list "$pm2_work/list" || return
-    pm2_node pm2.cjs restored "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json"
+    pm2_judge restored "$pm2_work" "$BEFORE/pm2.json" "$BEFORE/pm2-restored.json"
 }
 
 # pm2_commit: removes the apps that left the file, and saves the list for the next boot.
 pm2_commit() {
-    pm2_ready && pm2_list "$pm2_work/list" || return
+    pm2_ready || return
     if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ]; then
-        pm2_node pm2.cjs own "$ROOT" "$pm2_work/list" "$LEAVING/pm2-names" "$RECIPE/pm2-names" >"$pm2_work/remove" || return
+        pm2_own "$LEAVING/pm2-names" "$RECIPE/pm2-names" || return
         pm2_delete "$pm2_work/remove" || return
     fi
     pm2_save
@@ -450,7 +463,7 @@ pm2_remember() {
 
 pm2_pids() {
     [ -f "$RECIPE/pm2-names" ] || return 0
-    pm2_ready && pm2_list "$pm2_work/list" && pm2_node pm2.cjs pids "$pm2_work/list" "$RECIPE/pm2-names"
+    pm2_ready && pm2_judge pids "$pm2_work/list" "$RECIPE/pm2-names"
 }
 
 pm2_logs() {
