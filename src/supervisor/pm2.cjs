@@ -58,6 +58,30 @@ const counterAfter = (proc) => {
     return status === 'online' && Date.now() - since > 5000 ? count + 1 : null;
 };
 
+// A process as PM2 keeps it to start it again.
+const settingsOf = (proc) => {
+    const settings = Object.assign({}, env(proc));
+    for (const key of ['instances', 'pm_id', 'prev_restart_delay']) delete settings[key];
+    return settings;
+};
+
+// A reader finds what was there or what is there now, also after a power cut; and only its owner reads it.
+const writeWhole = (file, data) => {
+    const part = file + '.rdeploy';
+    const descriptor = fs.openSync(part, 'w', 0o600);
+    try {
+        fs.fchmodSync(descriptor, 0o600);
+        fs.writeFileSync(descriptor, data);
+        fs.fsyncSync(descriptor);
+        fs.renameSync(part, file);
+    } catch (error) {
+        fs.unlinkSync(part);
+        throw error;
+    } finally {
+        fs.closeSync(descriptor);
+    }
+};
+
 const verbs = {
     // list FILE: makes the file hold the list alone; plugins and old versions print before it.
     list(file) {
@@ -121,6 +145,15 @@ const verbs = {
         const kept = readNames(keep);
         const gone = readNames(names).filter((name) => !kept.includes(name));
         byNames(readJson(list), gone).filter((proc) => isOwn(proc, root)).forEach((proc) => console.log(proc.pm_id));
+    },
+
+    // save HOME LIST: the list as what PM2 is to start at boot, and what that was before beside it.
+    save(home, list) {
+        const file = process.env.PM2_DUMP_FILE_PATH || path.join(home, 'dump.pm2');
+        const backup = process.env.PM2_DUMP_BACKUP_FILE_PATH || path.join(home, 'dump.pm2.bak');
+        const dump = readJson(list).map(settingsOf).filter((settings) => !settings.pmx_module);
+        if (fs.existsSync(file) && fs.statSync(file).size > 0) writeWhole(backup, fs.readFileSync(file));
+        writeWhole(file, JSON.stringify(dump, null, 2));
     },
 
     // pids LIST NAMES: the processes that run.
@@ -330,11 +363,7 @@ const verbs = {
             );
             if (now.length === then.length && now.every(stands)) continue;
             remove.push(...now.map((proc) => proc.pm_id));
-            for (const proc of then) {
-                const settings = Object.assign({}, env(proc));
-                for (const key of ['instances', 'pm_id', 'prev_restart_delay']) delete settings[key];
-                dump.push(settings);
-            }
+            dump.push(...then.map(settingsOf));
         }
         writeLines(path.join(work, 'remove'), remove);
         if (dump.length) writeJson(path.join(work, 'dump'), dump);

@@ -19,10 +19,18 @@ pm2_node() {
     env -u NODE_OPTIONS node "$RECIPE/$pm2_script" "$@" </dev/null
 }
 
-# pm2_run SECONDS ARG...: one call of PM2's command line. Calls of a user are made one after another,
-# because PM2 loses apps when two calls start its daemon at once. The daemon may be born here, so
-# nothing of this shell must stick to it: no descriptor, no directory of a release, no secret.
+# pm2_run SECONDS ARG...: one call of PM2's command line.
 pm2_run() {
+    pm2_seconds=$1
+    shift
+    pm2_alone "$pm2_seconds" env -u ROOT -u RELEASE_ID -u RELEASE -u RECIPE -u BEFORE -u WORK \
+        -u LEAVING -u REVERT pm2 "$@"
+}
+
+# pm2_alone SECONDS COMMAND...: while nothing else of this user speaks to PM2. Calls are made one after
+# another, because PM2 loses apps when two start its daemon at once. The daemon may be born here, so
+# nothing of this shell must stick to it: no descriptor, no directory of a release, no secret.
+pm2_alone() {
     pm2_seconds=$1
     shift
     (
@@ -36,8 +44,7 @@ pm2_run() {
         pm2_lock "$pm2_at" >&2 || exit
         pm2_forget
         umask "${pm2_mask:-022}"
-        app_limit "$pm2_seconds" env -u ROOT -u RELEASE_ID -u RELEASE -u RECIPE -u BEFORE -u WORK \
-            -u LEAVING -u REVERT pm2 "$@" 9>&-
+        app_limit "$pm2_seconds" "$@" 9>&-
         pm2_status=$?
         pm2_unlock
         exit "$pm2_status"
@@ -442,8 +449,12 @@ pm2_commit() {
 }
 
 # pm2_save: writes the list that PM2 starts at boot. It holds every variable, so only its owner reads it.
+# As PM2 itself does it, but whole or not at all; PM2 is asked where its daemon does not answer.
 pm2_save() {
     pm2_at=$(pm2_home)
+    pm2_alone 30 env -u NODE_OPTIONS node "$RECIPE/pm2-rpc.cjs" list "$pm2_at" "$pm2_work/list" save "$pm2_at" "$pm2_work/list"
+    pm2_status=$?
+    [ "$pm2_status" -eq 75 ] || return "$pm2_status"
     # --force: an empty list has to be saved too, else apps that were removed come back at boot.
     (
         pm2_mask=077
@@ -454,11 +465,12 @@ pm2_save() {
     done
 }
 
-# pm2_remember: brings a saved list up to date where there is one.
+# pm2_remember: brings a saved list up to date where there is one. The apps run whether or not that works.
 pm2_remember() {
     [ -f "$(pm2_home)/dump.pm2" ] || return 0
     pm2_alive || return 0
-    pm2_save
+    pm2_said=$(pm2_save) ||
+        say warning "the list that PM2 starts at boot could not be brought up to date: $(printf '%s\n' "$pm2_said" | head -n 1)"
 }
 
 pm2_pids() {

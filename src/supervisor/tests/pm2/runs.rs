@@ -211,3 +211,47 @@ fn where_the_daemon_does_not_answer_its_command_line_is_asked() {
     host.call("1", "app_pids").assert_ok();
     assert!(!host.host.dir.path().join("pm2/pm2.pid").exists(), "no daemon was started to ask it");
 }
+
+under_each_pm2!(what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back);
+
+fn what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back(major: u32, shell: Shell) {
+    let Some(host) = Pm2Host::new(major, shell) else { return };
+    let env = host.environment();
+    host.unpack("1", CLUSTER, &env);
+    host.deploy("1", None).assert_ok();
+    // Saved before, by hand, for everybody to read.
+    assert!(host.pm2(&["save"]).status.success());
+    let dump = host.host.dir.path().join("pm2/dump.pm2");
+    fs::set_permissions(&dump, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    host.unpack("2", CLUSTER, &env);
+    host.deploy("2", Some("1")).assert_ok();
+    host.call("2", "app_commit").assert_ok();
+    // Figures that the app reports change by the second.
+    let saved = || -> Vec<Value> {
+        let mut saved: Vec<Value> = serde_json::from_str(&fs::read_to_string(&dump).unwrap()).unwrap();
+        for app in &mut saved {
+            app.as_object_mut().unwrap().retain(|key, _| !key.starts_with("axm_"));
+        }
+        saved
+    };
+    let ours = saved();
+    for name in ["dump.pm2", "dump.pm2.bak"] {
+        let mode = fs::metadata(dump.with_file_name(name)).unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "{name}");
+    }
+    assert!(!dump.with_file_name("dump.pm2.rdeploy").exists());
+    assert!(host.pm2(&["save", "--force"]).status.success());
+    assert_eq!(ours, saved());
+
+    // The host boots.
+    assert!(host.pm2(&["kill"]).status.success());
+    assert!(host.pm2(&["resurrect"]).status.success());
+    let places = vec![host.host.release("2").canonicalize().unwrap(); 2];
+    // A worker that has just been born still is where its daemon is.
+    let waited = std::time::Instant::now();
+    while host.places("web") != places {
+        assert!(waited.elapsed() < Duration::from_secs(30), "{:?}", host.places("web"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(host.list().len(), 2);
+}
