@@ -134,7 +134,9 @@ await_host() {
 }
 
 fleet_ssh() {
-    ssh -F none -i "$fleet/id_ed25519" -o IdentitiesOnly=yes -o UserKnownHostsFile="$fleet/known_hosts" \
+    # The key exchange that OpenSSH prefers takes a tenth of a second of both processors.
+    ssh -F none -o KexAlgorithms=curve25519-sha256 \
+        -i "$fleet/id_ed25519" -o IdentitiesOnly=yes -o UserKnownHostsFile="$fleet/known_hosts" \
         -o StrictHostKeyChecking=yes -o BatchMode=yes -o ConnectTimeout=2 -o LogLevel=ERROR "$@" \
         </dev/null 2>>"$fleet/ssh.log"
 }

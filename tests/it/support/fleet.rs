@@ -172,6 +172,8 @@ impl Host {
         let fleet = run_fleet(self.room);
         let mut ssh = neighbour(self.room, "ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"])
+            // The key exchange that OpenSSH prefers takes a tenth of a second of both processors.
+            .args(["-o", "KexAlgorithms=curve25519-sha256"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes", "-i"])
             .arg(fleet.join("id_ed25519"))
             .arg("-o")
