@@ -71,7 +71,8 @@ impl Session {
         let command = agent::beside(&self.living().settings.run(), "output", &[action]);
         let fetch = self.connection.run(&command, Bytes::new());
         match tokio::time::timeout(ANSWER_LIMIT, fetch).await {
-            Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            // Some are written over blanks that keep the space for them.
+            Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
             _ => String::new(),
         }
     }
@@ -85,7 +86,9 @@ impl Session {
         };
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
         // A revert tries every step whatever became of the one before, and sums up at its end.
-        let telling = if action == "revert" { lines.next_back() } else { lines.next() };
+        // Of other actions the first line tells; but on a full disk it is only where that was noticed.
+        let full = output.lines().find(|line| line.starts_with("the disk is full"));
+        let telling = if action == "revert" { lines.next_back() } else { full.or_else(|| lines.next()) };
         let reason = telling
             .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }

@@ -219,12 +219,13 @@ act() {
     action_code=137
     # Until it has registered a busy host may take a while.
     action_patience=15
-    if [ "$1" = revert ]; then
-        # Over what was written when the lock was taken: a full disk must not keep it from running.
-        setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null 1<>"$RUN/out/revert" 2>&1
-    else
-        setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1
-    fi || action_ended "$action_n 126"
+    case $1 in
+        prepare | ready | activate | revert)
+            # Over what was written when the lock was taken: a full disk must not keep it from running.
+            setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null 1<>"$RUN/out/$1" 2>&1
+            ;;
+        *) setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1 ;;
+    esac || action_ended "$action_n 126"
 }
 
 # action_ended "N CODE"

@@ -93,6 +93,20 @@ on_disk() { dd if=/dev/null of="$1" bs=1 conv=notrunc,fsync 2>/dev/null; }
 
 # Processes are what an attempt costs a host: what a shell can do by itself, no program does here.
 
+# fourth: the fourth word of the second line of standard input, as `df -P` has the free space.
+fourth() {
+    read -r fourth_line && read -r fourth_line || return
+    # shellcheck disable=SC2086
+    set -- $fourth_line
+    printf %s "${4:-}"
+}
+
+# full_disk DIRECTORY: says so, where that may be why something failed. The client looks for this sentence.
+full_disk() {
+    full_free=$(df -Pk "$1" 2>/dev/null | fourth)
+    [ "${full_free:-1024}" -ge 1024 ] || printf 'the disk is full: %s KiB are free at %s\n' "$full_free" "$1"
+}
+
 # put_line PATH TEXT: writes a line as put_file does, without a process of its own for it.
 put_line() {
     printf '%s\n' "$2" >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$1" && return

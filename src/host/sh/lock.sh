@@ -89,8 +89,11 @@ make_run() {
         cp -R "$META" "$RUN/meta" &&
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
         journal_new &&
-        ln "$RUN/lock" "$RUN/open" &&
-        printf '%4096s\n' '' | tr ' ' '\n' >"$RUN/out/revert"
+        ln "$RUN/lock" "$RUN/open" || return
+    # So that what goes wrong can be said on a full disk, too.
+    for make_out in prepare ready activate revert; do
+        printf '%4095s\n' '' >"$RUN/out/$make_out" || return
+    done
 }
 
 # take_lock: 0 taken, 1 failed (reason printed), 2 held or frozen (owner said).

@@ -85,7 +85,10 @@ work_main() {
             ;;
     esac
     cd "$ROOT" || return
-    "work_$work_name" "$@"
+    "work_$work_name" "$@" && return
+    work_code=$?
+    case $work_name in prepare | ready | activate) full_disk "$ROOT" ;; esac
+    return "$work_code"
 }
 
 # undo_main RUN [attended]: 0 when the host is as it was, 97 when the attempt had been committed (it is

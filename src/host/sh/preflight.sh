@@ -61,14 +61,6 @@ check_space() {
     say fact "inodes $(df -Pi "$check_at" 2>/dev/null | fourth) $check_at"
 }
 
-# fourth: the fourth word of the second line.
-fourth() {
-    read -r fourth_line && read -r fourth_line || return
-    # shellcheck disable=SC2086
-    set -- $fourth_line
-    printf %s "${4:-}"
-}
-
 check_linked() {
     [ -s "$META/linked_files" ] || return 0
     while IFS= read -r check_file; do

@@ -9,8 +9,7 @@ receive() {
     mkdir -p "$receive_to" || return
     umask 022
     receive_into "$receive_to" 2>"$RUN/out/receive" && return
-    receive_free=$(df -Pk "$receive_to" 2>/dev/null | awk 'NR == 2 { print $4 }')
-    [ "${receive_free:-1024}" -ge 1024 ] || fail "the disk is full: $receive_free KiB are free at $receive_to"
+    full_disk "$receive_to"
     head -n 20 "$RUN/out/receive"
     return 1
 }

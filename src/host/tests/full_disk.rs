@@ -73,6 +73,8 @@ fn a_disk_that_is_full_when_the_release_is_prepared_leaves_what_ran_before() {
         guardian.upload(&parcel);
         disk.fill();
         assert_ne!(guardian.ask("prepare").code, Some(0));
+        let said = guardian.written("prepare");
+        assert!(said.contains("\nthe disk is full: 0 KiB are free at "), "{said}");
         guardian.ask("revert").ok();
         guardian.bye();
         assert_eq!(rig.live().as_deref(), Some(R1));

@@ -66,7 +66,7 @@ fn cases(stories: &[Story]) -> Vec<Case> {
         }
     }
     for action in agent::actions().iter().filter(|action| !NOT_OF_A_RUN.contains(&action.as_str())) {
-        let of_undoing = matches!(action.as_str(), "revert" | "recover");
+        let of_undoing = matches!(action.as_str(), "revert" | "recover" | "undrain");
         let expected = of_undoing == stories.contains(&Story::Revert);
         let place = format!("work_{action}");
         let come_by = cases.iter().any(|case| case.place.ends_with(&place));
