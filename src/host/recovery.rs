@@ -3,16 +3,23 @@
 //! the next deploy would.
 
 use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Host as _;
 use super::HostError;
 use super::LockOutcome;
 use super::protocol::Facts;
 use super::protocol::LastAttempt;
+use super::protocol::Owner;
 use super::protocol::Say;
 use super::protocol::Undone;
 use super::session::Session;
 use super::settings::SessionSettings;
+
+/// How often it is looked whether a guardian that is still at work has left.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// What a recovery came to.
 pub(super) struct Recovery {
@@ -34,7 +41,17 @@ pub(super) async fn recover(
     heard(Say::Note(format!("{death}; another one takes over")));
     let taken = async {
         let successor = Session::start(dead.connection.clone(), settings).await?;
-        let lock = successor.lock().await?;
+        let until = Instant::now() + dead.order_limit();
+        let mut lock = successor.lock().await?;
+        // It only left us: it was ordered to put the host back, or thinks that we are gone, and is at it.
+        while matches!(lock, LockOutcome::Held(_)) && Instant::now() < until {
+            match successor.look().await?.owner() {
+                Some(Owner::Alive { attempt, .. }) if attempt != token => break,
+                Some(Owner::Foreign { .. }) => break,
+                _ => tokio::time::sleep(LOOK_EVERY).await,
+            }
+            lock = successor.lock().await?;
+        }
         Ok::<_, HostError>((successor, lock))
     };
     let (successor, facts) = match taken.await {

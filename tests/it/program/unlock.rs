@@ -89,6 +89,20 @@ fn a_living_owner_is_refused_and_by_force_ordered_to_put_the_hosts_back() {
 }
 
 #[test]
+fn a_client_whose_hosts_are_ordered_back_says_who_did_it_and_knows_how_they_stand() {
+    let (project, before, gate) = switched();
+    let mut deploy = project.rdeploy(&["dev"]).start();
+    deploy.until("every host to be switched", || gate.reached() == 2);
+    let forced = project.rdeploy(&["dev", "unlock", "--force"]).env("USER", "bob").run().ends_with(0);
+    assert!(forced.out.contains("its guardian put the host back"), "{forced}");
+    let ended = deploy.wait().ends_with(5);
+    ended.tells("ordered the host to be put back (rdeploy dev unlock --force)");
+    before.stands();
+    gate.open();
+    project.deploys();
+}
+
+#[test]
 fn a_guardian_that_does_not_obey_keeps_its_lock_and_is_named() {
     let (project, before, gate) = switched();
     let mut deploy = project.rdeploy(&["dev"]).start();
