@@ -33,6 +33,9 @@ use crate::ssh::Exec;
 /// How much of a file is read and sent at a time.
 const CHUNK: usize = 256 * 1024;
 
+/// How long it takes at most from a hook's end to that of the guardian that ended it.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// How long a host may take for what needs no work: checks, the lock, leaving.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -303,6 +306,13 @@ impl Host for Session {
         if timed_out {
             // The command would go on writing long after its channel is closed.
             let _ = self.living().talk.ask("kill hook", "ending a hook", ANSWER_LIMIT, &|_| ()).await;
+        }
+        if exit.code.is_none() && !timed_out {
+            // A guardian that leaves ends what runs beside it first.
+            let gone = self.living().talk.gone(doing);
+            if let Ok(death) = tokio::time::timeout(LEAVING, gone).await {
+                return Err(death);
+            }
         }
         match exit.code {
             Some(0) if !timed_out => Ok(()),

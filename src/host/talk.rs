@@ -25,6 +25,9 @@ use crate::ssh::Connection;
 use crate::ssh::Exec;
 use crate::ssh::ExecStdin;
 
+/// A guardian that talks to nobody says little; more than this is noise.
+const UNHEARD_AT_MOST: usize = 16;
+
 /// A running guardian, spoken with.
 pub(super) struct Talk {
     connection: Connection,
@@ -46,6 +49,8 @@ struct Shared {
 struct State {
     next: u64,
     pending: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
+    /// What it said while nobody had asked it anything; whoever asks next hears it.
+    unheard: Vec<Say>,
     stderr: String,
     gone: bool,
     last_answer: Option<Moment>,
@@ -85,6 +90,9 @@ impl Shared {
         let mut state = self.lock();
         match line {
             Line::Say(say) => {
+                if state.pending.is_empty() && state.unheard.len() < UNHEARD_AT_MOST {
+                    state.unheard.push(say.clone());
+                }
                 for sender in state.pending.values() {
                     let _ = sender.send(Reply::Say(say.clone()));
                 }
@@ -164,6 +172,8 @@ impl Talk {
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> Result<Result<(), u32>, HostError> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
+        let unheard = std::mem::take(&mut self.shared.lock().unheard);
+        unheard.into_iter().for_each(heard);
         let seq = {
             let mut state = self.shared.lock();
             if state.gone {

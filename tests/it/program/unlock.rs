@@ -96,7 +96,7 @@ fn a_client_whose_hosts_are_ordered_back_says_who_did_it_and_knows_how_they_stan
     let forced = project.rdeploy(&["dev", "unlock", "--force"]).env("USER", "bob").run().ends_with(0);
     assert!(forced.out.contains("its guardian put the host back"), "{forced}");
     let ended = deploy.wait().ends_with(5);
-    ended.tells("ordered the host to be put back (rdeploy dev unlock --force)");
+    ended.says("warning: bob@").says("ordered the host to be put back (rdeploy dev unlock --force)");
     before.stands();
     gate.open();
     project.deploys();
