@@ -10,6 +10,9 @@ use crate::shell;
 use crate::supervisor;
 use crate::supervisor::RecipeFile;
 
+/// A hook that hangs must not keep a host locked for as long as it may take in a deploy.
+const UNDRAIN_AT_MOST: Duration = Duration::from_secs(120);
+
 /// What an attempt does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -161,10 +164,12 @@ impl SessionSettings {
         Duration::from_secs(180) + self.environment.settle + health * 2
     }
 
-    /// How long the hooks may take that take a host back into service which was put back.
+    /// How long the hooks may take that take a host back into service which was put back, where nobody
+    /// waits for them but the next deploy.
     pub(super) fn undrain_limit(&self) -> Duration {
         let own = |script: &&HookScript| script.point == "after_switch" && !script.hook.once;
-        self.hooks.iter().filter(own).map(|script| script.hook.timeout).sum()
+        let limit: Duration = self.hooks.iter().filter(own).map(|script| script.hook.timeout).sum();
+        limit.min(UNDRAIN_AT_MOST)
     }
 
     /// Returns the tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.

@@ -141,7 +141,9 @@ runs_from() {
 }
 
 # work_absent NAMES: on a host that runs what it should; which hosts still do not.
-work_absent() { note_absent "$1" || fail "could not write $PRIVATE/absent"; }
+work_absent() {
+    note_absent "$1" || fail "could not write $PRIVATE/absent"
+}
 
 # note_absent NAMES: which hosts do not run what this one runs, because they could not be reached; one a
 # line. Without any there is no such file.

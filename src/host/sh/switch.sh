@@ -40,7 +40,9 @@ work_activate() {
 }
 
 # work_recheck: whether what was proven still holds. Changes nothing.
-work_recheck() { app_do app_recheck; }
+work_recheck() {
+    app_do app_recheck
+}
 
 # work_revert SECONDS: puts back what ran before. Every step is tried even when an earlier one failed.
 # 97 when the attempt is committed, so that there is nothing to undo; 3 when something that was started

@@ -36,12 +36,16 @@ pub(super) fn beside() -> Vec<&'static str> {
 
 /// The actions that the guardian knows, from the functions that do them.
 pub(super) fn actions() -> Vec<String> {
-    let files = ["prepare", "hooks", "switch", "finish", "lock"].map(|name| {
+    let files = ["prepare", "hooks", "switch", "finish", "lock", "hold"].map(|name| {
         let path = format!("{}/src/host/sh/{name}.sh", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).unwrap()
     });
     let text = files.join("\n");
-    functions(&text).filter_map(|name| name.strip_prefix("work_")).map(str::to_owned).collect()
+    let begun = text.lines().filter_map(|line| line.strip_prefix("work_")?.split_once("() {"));
+    for (name, rest) in begun.clone() {
+        assert_eq!(rest, "", "work_{name} stands in one line, so that no fault could be put into it");
+    }
+    begun.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The intents that the guardian's loop obeys, and the stages in which it obeys them: the words of the

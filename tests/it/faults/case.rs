@@ -6,6 +6,7 @@ use std::fmt;
 use rustix::process::Signal;
 
 use super::hosts::HOSTS;
+use super::site::CALM;
 use super::site::LEASE;
 use super::site::Site;
 use super::site::Standing;
@@ -82,15 +83,15 @@ impl Story {
     /// Brings the hosts to where it starts, and writes the configuration with which it is told.
     fn opens(self, site: &Site, silence: bool) {
         site.forget();
-        let configure = |hook: &str| match silence {
-            true => site.configure(LEASE, hook),
-            false => site.calm_with(hook),
-        };
+        let lease = if silence { LEASE } else { CALM };
+        let configure = |hook: &str| site.configure(lease, hook, "");
         match self {
-            Self::Deploy | Self::Rollback => configure(""),
+            Self::Deploy => configure(""),
+            // One after the other, and the first one proven again after a pause.
+            Self::Rollback => site.configure(lease, "", "rollout = { first = 1, batch = 1, pause = \"1s\" }"),
             Self::Revert => configure(&site.fails_in_the_middle()),
             Self::Recovery => {
-                site.calm_with(&site.waits_everywhere());
+                site.configure(CALM, &site.waits_everywhere(), "");
                 let mut client = site.start(&[]);
                 client.until("every host to be switched", || site.waits_at_the_gate());
                 // The client must not see a guardian die: it would have another one take over.
@@ -98,6 +99,7 @@ impl Story {
                 (1..=HOSTS).for_each(|n| site.kill_guardian(n, ""));
                 client.kill();
                 site.forget();
+                site.opens_the_gate();
                 configure("");
             }
         }
@@ -219,7 +221,9 @@ impl Case {
             }
             // A hook that was ended half-way is not undone.
             let half = self.place.starts_with("hook: ") || recovers;
-            assert!(half || !site.drained().contains(&n), "host {n}'s hook was not undone\n{}", context());
+            assert!(half || !site.is_drained(n), "host {n} is out of service\n{}", context());
+            let stays = now[n - 1] == old && site.is_unpacked(n);
+            assert!(half || !stays, "host {n}'s hook was not undone\n{}", context());
         }
         differ
     }

@@ -27,7 +27,7 @@ use crate::support::running::Running;
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
 /// A lease that no busy machine outlasts, where nobody falls silent.
-const CALM: Duration = Duration::from_secs(60);
+pub(super) const CALM: Duration = Duration::from_secs(60);
 
 /// Three hosts with the same project on them.
 pub(super) struct Site {
@@ -78,8 +78,9 @@ impl Site {
         self.disks.len() == HOSTS
     }
 
-    /// Writes `deploy.toml`: with a short lease where somebody is going to be silent, and with more hooks.
-    pub(super) fn configure(&self, lease: Duration, after_switch: &str) {
+    /// Writes `deploy.toml`: with a short lease where somebody is going to be silent, with more hooks, and
+    /// with more keys of the environment.
+    pub(super) fn configure(&self, lease: Duration, after_switch: &str, more: &str) {
         let (lease, config) = (lease.as_secs(), self.hosts.config());
         self.project.configure(&format!(
             r#"app           = "shop"
@@ -95,11 +96,13 @@ stop   = 'rm "$HOME/serves"'
 status = '[ -s "$HOME/serves" ]'
 
 [hooks]
-after_unpack  = ["true"]
+after_unpack  = [{{ run = 'echo x >"$HOME/unpacked"', undo = 'rm -f "$HOME/unpacked"' }}]
+after_deploy  = ['rm -f "$HOME/unpacked"']
 before_switch = [{{ run = 'echo x >"$HOME/drained"', undo = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}]
 after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}{after_switch}]
 
-{config}"#
+{config}{more}
+"#
         ));
     }
 
@@ -110,7 +113,7 @@ after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }
 
     /// Deploys with nothing in the way; everything has to be as after any deploy. Returns what it said.
     pub(super) fn deploys(&self) -> String {
-        self.configure(CALM, "");
+        self.configure(CALM, "", "");
         let ended = self.start(&[]).wait();
         let said = format!("{ended}");
         assert_eq!(ended.code, Some(0), "a deploy after it\n{said}");
@@ -122,11 +125,6 @@ after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }
         said
     }
 
-    /// Writes `deploy.toml` with a lease that no busy machine outlasts, and more hooks.
-    pub(super) fn calm_with(&self, after_switch: &str) {
-        self.configure(CALM, after_switch);
-    }
-
     /// A hook that fails on the host in the middle, when all others have run theirs.
     pub(super) fn fails_in_the_middle(&self) -> String {
         let dir = self.dir.display();
@@ -135,10 +133,17 @@ after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }
         )
     }
 
-    /// A hook that does not end.
+    /// A hook that does not end before the gate is opened.
     pub(super) fn waits_everywhere(&self) -> String {
         let dir = self.dir.display();
-        format!(r#", {{ run = "echo x >{dir}/gate-$RDEPLOY_ROLES; sleep 600" }}"#)
+        format!(
+            r#", {{ run = "[ -e {dir}/gate-open ] || {{ echo x >{dir}/gate-$RDEPLOY_ROLES; sleep 600; }}" }}"#
+        )
+    }
+
+    /// From now on that hook does nothing.
+    pub(super) fn opens_the_gate(&self) {
+        fs::write(self.dir.join("gate-open"), "").unwrap();
     }
 
     /// Whether that hook runs on every host.
@@ -167,9 +172,15 @@ after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }
         (1..=HOSTS).map(of).collect()
     }
 
-    /// The hosts on which a hook ran that was neither followed by the one that ends it, nor undone.
-    pub(super) fn drained(&self) -> Vec<usize> {
-        (1..=HOSTS).filter(|n| self.home(*n).join("drained").exists()).collect()
+    /// Whether host `n` is out of service: a hook ran that was neither followed by the one that ends it, nor
+    /// undone.
+    pub(super) fn is_drained(&self, n: usize) -> bool {
+        self.home(n).join("drained").exists()
+    }
+
+    /// Whether a hook of an attempt ran on host `n` that was not undone, and whose release was not committed.
+    pub(super) fn is_unpacked(&self, n: usize) -> bool {
+        self.home(n).join("unpacked").exists()
     }
 
     // --- faults ------------------------------------------------------------------------------------
@@ -290,7 +301,9 @@ after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }
             }
             let _ = fs::remove_file(self.gate(n));
             let _ = fs::remove_file(self.home(n).join("drained"));
+            let _ = fs::remove_file(self.home(n).join("unpacked"));
         }
+        let _ = fs::remove_file(self.dir.join("gate-open"));
     }
 
     // --- what is left ------------------------------------------------------------------------------
