@@ -54,6 +54,8 @@ impl Supervisor {
             restart: self.restart.or(top.restart),
             stop: self.stop.or(top.stop),
             status: self.status.or(top.status),
+            units: self.units.or(top.units),
+            scope: self.scope.or(top.scope),
         }
     }
 }

@@ -134,6 +134,27 @@ pub(super) fn command(text: &str) -> Result<String, Defect> {
     Ok(text.to_owned())
 }
 
+/// Reads the name of a service of systemd.
+pub(super) fn unit(text: &str) -> Result<String, Defect> {
+    printable(text, "the unit")?;
+    let named = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if let Some(c) = text.chars().find(|c| !named(*c)) {
+        let help = "write its name as `systemctl` shows it, like \"shop.service\"";
+        return Err(Defect::new(format!("a unit's name has no `{c}`"), help));
+    }
+    match text.rsplit_once('.') {
+        Some((name, "service")) if !name.is_empty() && !name.starts_with('-') => Ok(text.to_owned()),
+        Some((_, "socket" | "timer" | "target" | "path" | "mount")) => {
+            let help = "name the service; what starts it (a socket, a timer) stays as it is";
+            Err(Defect::new(format!("`{text}` is no service"), help))
+        }
+        Some((_, "service")) => {
+            Err(Defect::new(format!("`{text}` names no unit"), "write it like \"shop.service\""))
+        }
+        _ => Err(Defect::new(format!("`{text}` is no service"), format!("write \"{text}.service\""))),
+    }
+}
+
 /// Reads the value of a variable.
 pub(super) fn variable_value(text: &str) -> Result<String, Defect> {
     multi_line(text, "the value")?;

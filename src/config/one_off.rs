@@ -233,8 +233,11 @@ fn supervisor(arguments: &OneOff, problems: &mut Problems) -> Supervisor {
         Some(Kind::Pm2) => {
             Supervisor::Pm2(Pm2::Ecosystem(file.unwrap_or_else(|| validate::ECOSYSTEM.to_owned())))
         }
-        Some(Kind::Command) => {
-            let message = "--supervisor: `command` needs commands, which only a deploy.toml can say";
+        Some(kind @ (Kind::Command | Kind::Systemd)) => {
+            let message = match kind {
+                Kind::Systemd => "--supervisor: `systemd` needs units, which only a deploy.toml can say",
+                _ => "--supervisor: `command` needs commands, which only a deploy.toml can say",
+            };
             let help = "write a deploy.toml (see deploy.toml.example), or use `pm2` or `none`";
             problems.0.push(Defect::new(message, help));
             Supervisor::None

@@ -164,6 +164,39 @@ pub enum Supervisor {
     Command(CommandSupervisor),
     /// PM2.
     Pm2(Pm2),
+    /// systemd.
+    Systemd(Systemd),
+}
+
+impl Supervisor {
+    /// Its name in `deploy.toml`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Command(_) => "command",
+            Self::Pm2(_) => "pm2",
+            Self::Systemd(_) => "systemd",
+        }
+    }
+}
+
+/// Units of systemd that are on the hosts already and lead through `current`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Systemd {
+    /// Their names, with `.service`; restarted in this order.
+    pub units: Vec<String>,
+    /// Whose units they are.
+    pub scope: Scope,
+}
+
+/// Whose units of systemd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The login user's own.
+    #[default]
+    User,
+    /// The host's, restarted with root's rights.
+    System,
 }
 
 /// The user's own commands, run by `sh -c` in `current`.

@@ -31,6 +31,7 @@ use super::types::Pm2;
 use super::types::Project;
 use super::types::SshSettings;
 use super::types::Supervisor;
+use super::types::Systemd;
 use super::units;
 
 /// What is meant where nothing is written. The reference in docs/configuration.md repeats these.
@@ -221,8 +222,10 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
         ("stop", key(&raw.stop)),
         ("status", key(&raw.status)),
     ];
+    let for_systemd = [("units", key(&raw.units)), ("scope", key(&raw.scope))];
     let Some(kind) = &raw.kind else {
-        for (keys, kind) in [(&for_pm2[..], "pm2"), (&for_command[..], "command")] {
+        let kinds = [(&for_pm2[..], "pm2"), (&for_command[..], "command"), (&for_systemd[..], "systemd")];
+        for (keys, kind) in kinds {
             for (name, span) in keys.iter().filter_map(|(name, span)| Some((name, span.as_ref()?))) {
                 let defect = Defect::new(
                     format!("`{name}` has no effect without a `kind` of supervisor"),
@@ -248,9 +251,30 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
     if chosen != Kind::Command {
         refuse(&for_command, "command");
     }
+    if chosen != Kind::Systemd {
+        refuse(&for_systemd, "systemd");
+    }
     match chosen {
         Kind::None => Supervisor::None,
         Kind::Pm2 => Supervisor::Pm2(pm2(raw.ecosystem, raw.apps, sink)),
+        Kind::Systemd => {
+            // Names that were bad have been told.
+            let is_empty = |units: &Field<Vec<At<String>>>| match units {
+                Some(given) => given.value.as_ref().is_some_and(Vec::is_empty),
+                None => true,
+            };
+            if is_empty(&raw.units) {
+                let help =
+                    "add `units = [\"shop.service\"]`: the units to restart, which are on the hosts already";
+                let message = "the supervisor \"systemd\" has no `units`";
+                sink.report_absence(&kind.span, Defect::new(message, help));
+            }
+            let units = value(raw.units).unwrap_or_default();
+            Supervisor::Systemd(Systemd {
+                units: units.into_iter().map(|unit| unit.value).collect(),
+                scope: value(raw.scope).unwrap_or_default(),
+            })
+        }
         Kind::Command => {
             if raw.start.is_none() {
                 let help = "add `start = \"bin/start\"`: what starts the app in `current`";

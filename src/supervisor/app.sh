@@ -28,7 +28,7 @@ app_health() {
 app_open() {
     app_kind=$(app_setting kind)
     case "$(app_setting version):$app_kind" in
-        1:pm2 | 1:command | 1:none) ;;
+        1:pm2 | 1:systemd | 1:command | 1:none) ;;
         1:*)
             echo "the recipe of release $RELEASE_ID names no supervisor that is known here: '$app_kind'. Deploy again to write a new recipe."
             return 1

@@ -20,5 +20,6 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("path.sh"),
     include_str!("pm2.sh"),
     include_str!("command.sh"),
+    include_str!("systemd.sh"),
     include_str!("probe.sh"),
 ];

@@ -15,6 +15,7 @@ use crate::config::Instances;
 use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
+use crate::config::Scope;
 use crate::config::Supervisor;
 use crate::shell;
 
@@ -65,6 +66,18 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
         Supervisor::Command(command) => {
             files.line("kind", "command");
             files.commands(command);
+        }
+        Supervisor::Systemd(systemd) => {
+            files.line("kind", "systemd");
+            files.lines("systemd-units", &systemd.units);
+            files.line(
+                "systemd-scope",
+                match systemd.scope {
+                    Scope::User => "user",
+                    Scope::System => "system",
+                },
+            );
+            files.add("systemd-env", environment_file(&vars), true);
         }
         Supervisor::Pm2(pm2) => {
             files.line("kind", "pm2");
@@ -143,6 +156,22 @@ fn is_variable_name(name: &str) -> bool {
 
 fn exports(vars: &BTreeMap<String, String>) -> String {
     vars.iter().map(|(name, value)| format!("export {name}={}\n", shell::quote(value))).collect()
+}
+
+/// The variables as systemd reads them from an `EnvironmentFile=`: in double quotes, where it takes a
+/// backslash before these characters away (systemd.exec(5)).
+fn environment_file(vars: &BTreeMap<String, String>) -> String {
+    let quoted = |value: &str| -> String {
+        let mut text = String::new();
+        for c in value.chars() {
+            if matches!(c, '"' | '\\' | '`' | '$') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text
+    };
+    vars.iter().map(|(name, value)| format!("{name}=\"{}\"\n", quoted(value))).collect()
 }
 
 /// The apps of `deploy.toml` as PM2 writes them. A host's own variables win here already, because the

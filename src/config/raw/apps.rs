@@ -24,6 +24,7 @@ use crate::config::suggest;
 use crate::config::types::Instances;
 use crate::config::types::Pm2App;
 use crate::config::types::Probe;
+use crate::config::types::Scope;
 
 const SETTLE: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(600));
 const HEALTH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3_600));
@@ -35,6 +36,7 @@ pub(in crate::config) enum Kind {
     None,
     Command,
     Pm2,
+    Systemd,
 }
 
 /// `[supervisor]`.
@@ -48,6 +50,8 @@ pub(in crate::config) struct Supervisor {
     pub(in crate::config) restart: Field<String>,
     pub(in crate::config) stop: Field<String>,
     pub(in crate::config) status: Field<String>,
+    pub(in crate::config) units: Field<Vec<At<String>>>,
+    pub(in crate::config) scope: Field<Scope>,
 }
 
 /// `[health]`.
@@ -75,6 +79,8 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
         restart: table.read(sink, "restart", command),
         stop: table.read(sink, "stop", command),
         status: table.read(sink, "status", command),
+        units: table.read(sink, "units", |item, sink| item.text_or_texts(sink, names::unit)),
+        scope: table.read(sink, "scope", |item, sink| item.text(sink, scope)),
     };
     table.finish(sink, |item, known| unknown::explain(Level::Inner, item, known));
     Some(supervisor)
@@ -82,19 +88,31 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
 
 /// Reads the kind of supervisor.
 pub(in crate::config) fn kind(text: &str) -> Result<Kind, Defect> {
-    const KINDS: &[&str] = &["pm2", "command", "none"];
+    const KINDS: &[&str] = &["pm2", "systemd", "command", "none"];
     match text {
         "pm2" => Ok(Kind::Pm2),
         "command" => Ok(Kind::Command),
         "none" => Ok(Kind::None),
-        "systemd" | "supervisord" => {
-            let message = "systemd and supervisord are not supported by this version yet";
+        "systemd" => Ok(Kind::Systemd),
+        "supervisord" => {
+            let message = "supervisord is not supported by this version yet";
             let help = "write `kind = \"command\"`, and `start`, `restart`, `stop` and `status` that call it";
             Err(Defect::new(message, help))
         }
         _ => {
             let message = format!("`{}` is not a kind of supervisor", names::excerpt(text));
             Err(Defect::new(message, suggest::instead(text, KINDS)))
+        }
+    }
+}
+
+fn scope(text: &str) -> Result<Scope, Defect> {
+    match text {
+        "user" => Ok(Scope::User),
+        "system" => Ok(Scope::System),
+        _ => {
+            let message = format!("`{}` is neither \"user\" nor \"system\"", names::excerpt(text));
+            Err(Defect::new(message, suggest::instead(text, &["user", "system"])))
         }
     }
 }

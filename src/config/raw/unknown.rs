@@ -52,6 +52,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("src", "source"),
     ("stages", "env"),
     ("type", "kind"),
+    ("unit", "units"),
     ("url", "http"),
     ("variables", "vars"),
     ("wait", "pause"),
@@ -110,6 +111,7 @@ const HOMES: &[(&str, &str)] = &[
     ("roles", "a host or a hook"),
     ("rollout", ANY),
     ("run", "`[build]` or a hook"),
+    ("scope", "`[supervisor]`"),
     ("script", "`[[supervisor.apps]]`"),
     ("settle", "`[supervisor]`"),
     ("source", "`[build]`"),
@@ -121,6 +123,7 @@ const HOMES: &[(&str, &str)] = &[
     ("tcp", "`[health]`"),
     ("timeout", "`[health]` or a hook"),
     ("undo", "a hook"),
+    ("units", "`[supervisor]`"),
     ("vars", ANY),
 ];
 

@@ -181,3 +181,14 @@ fn an_unknown_environment_is_answered_with_those_there_are() {
     insta::assert_snapshot!(error("production"), @"there is no environment `production`: deploy.toml has apps, dev, legacy, stage, static");
     insta::assert_snapshot!(error("\u{1b}[2J"), @"there is no environment `\\u{1b}[2J`: deploy.toml has apps, dev, legacy, stage, static");
 }
+
+#[test]
+fn units_of_systemd_are_the_users_own_unless_it_says_otherwise() {
+    let project = valid("systemd.toml");
+    let of = |name: &str| project.environment(name).unwrap().supervisor.clone();
+    let systemd = |units: &[&str], scope| {
+        Supervisor::Systemd(Systemd { units: units.iter().map(|unit| (*unit).to_owned()).collect(), scope })
+    };
+    assert_eq!(of("stage"), systemd(&["shop.service", "worker@1.service"], Scope::User));
+    assert_eq!(of("prod"), systemd(&["shop.service"], Scope::System));
+}

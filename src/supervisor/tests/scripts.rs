@@ -17,7 +17,9 @@ use crate::config::Instances;
 use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
+use crate::config::Scope;
 use crate::config::Supervisor;
+use crate::config::Systemd;
 use crate::supervisor::SCRIPTS;
 use crate::supervisor::recipe_files;
 
@@ -250,4 +252,29 @@ fn a_site_without_processes_is_proven_by_its_link() {
         let wrong = host.call("2", "app_verify");
         assert!(wrong.failure().contains("does not lead to"), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_recipe_for_systemd_holds_its_units_and_the_variables_as_systemd_reads_them() {
+    let units = vec!["shop.service".to_owned(), "worker@1.service".to_owned()];
+    let mut env = environment(Supervisor::Systemd(Systemd { units, scope: Scope::System }));
+    env.vars = BTreeMap::from([
+        ("MOTTO".to_owned(), "say \"hi\" to $HOME, `id` and \\".to_owned()),
+        ("LINES".to_owned(), "one\ntwo".to_owned()),
+    ]);
+    let files = recipe_files(&env, &BTreeMap::new());
+    let own = files.into_iter().filter(|file| file.name.starts_with("systemd") || file.name == "kind");
+    insta::assert_snapshot!(rendered(&own.collect::<Vec<_>>()), @r#"
+    == kind
+    systemd
+    == systemd-units
+    shop.service
+    worker@1.service
+    == systemd-scope
+    system
+    == systemd-env (secret)
+    LINES="one
+    two"
+    MOTTO="say \"hi\" to \$HOME, \`id\` and \\"
+    "#);
 }

@@ -30,6 +30,11 @@ impl App {
         self.preceded_by("setTimeout(() => { throw new Error('out of beans'); }, 700);")
     }
 
+    /// Serves for a moment, then ends as if all were well.
+    pub(crate) fn exits_well(self) -> Self {
+        self.preceded_by("setTimeout(() => process.exit(0), 700);")
+    }
+
     /// Stays up and never listens.
     pub(crate) fn never_listens(mut self) -> Self {
         self.replace("server.listen(port);", "setInterval(() => {}, 1000);");

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::app::App;
-use super::site::Settings;
+use super::settings::Settings;
 use super::site::Site;
 use crate::support::fleet::NOBODY;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::app::App;
 use super::run::Running;
+use super::settings::Settings;
 use super::site::PATIENCE;
-use super::site::Settings;
 use super::site::Site;
 use super::site::wait_until_all_answer;
 use crate::support::fleet::eventually;

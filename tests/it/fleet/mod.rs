@@ -3,6 +3,7 @@
 
 mod app;
 mod run;
+mod settings;
 mod site;
 
 mod adopts;
@@ -15,3 +16,4 @@ mod locked;
 mod races;
 mod reverts;
 mod survives;
+mod systemd;

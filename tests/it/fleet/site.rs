@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use super::app::App;
 use super::run::Run;
 use super::run::Running;
+use super::settings::Settings;
 use crate::support;
 use crate::support::fleet;
 use crate::support::fleet::Answer;
@@ -35,35 +37,25 @@ pub(crate) struct Site {
     pub(crate) port: u16,
     /// How many workers the app has.
     pub(crate) instances: usize,
+    /// What keeps the app up on the hosts.
+    pub(crate) keeper: Keeper,
+    supervisor: Mutex<String>,
+}
+
+/// What keeps an app up, as the tests ask it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The login user's PM2.
+    Pm2,
+    /// The login user's unit `shop.service`.
+    UserUnit,
+    /// The host's unit `shop.service`.
+    SystemUnit,
 }
 
 enum Reach {
     Shared(&'static Fleet),
     Own(Box<Fleet>),
-}
-
-/// What `deploy.toml` says; each part is TOML. [`Site::configure`] starts from one that works.
-pub(crate) struct Settings {
-    /// Keys before the first table.
-    pub(crate) top: String,
-    /// The `[build]` table.
-    pub(crate) build: String,
-    /// The `[supervisor]` table.
-    pub(crate) supervisor: String,
-    /// The `[health]` table.
-    pub(crate) health: String,
-    /// The `[hooks]` table.
-    pub(crate) hooks: String,
-    /// More keys of the environment.
-    pub(crate) env: String,
-    /// `user@address` of each host.
-    pub(crate) hosts: Vec<String>,
-    /// The private key to log in with.
-    pub(crate) identity: PathBuf,
-    /// The file of known host keys.
-    pub(crate) known_hosts: PathBuf,
-    /// How long a login may take.
-    pub(crate) connect_timeout: &'static str,
 }
 
 impl Site {
@@ -87,7 +79,16 @@ impl Site {
         let user = format!("deploy{number}");
         let deploy_to = format!("/srv/site{number}");
         let folder = tempfile::Builder::new().prefix("rdeploy-site-").tempdir().unwrap();
-        let site = Self { fleet: reach(), folder, user, deploy_to, port: 4000 + number, instances: 2 };
+        let site = Self {
+            fleet: reach(),
+            folder,
+            user,
+            deploy_to,
+            port: 4000 + number,
+            instances: 2,
+            keeper: Keeper::Pm2,
+            supervisor: Mutex::new("kind = \"pm2\"\necosystem = \"ecosystem.config.js\"".into()),
+        };
         for name in ["home", "project"] {
             fs::create_dir(site.folder.path().join(name)).unwrap();
         }
@@ -157,7 +158,7 @@ impl Site {
         let mut settings = Settings {
             top: String::new(),
             build: String::new(),
-            supervisor: "kind = \"pm2\"\necosystem = \"ecosystem.config.js\"\nsettle = \"1s\"".into(),
+            supervisor: format!("{}\nsettle = \"1s\"", self.supervisor.lock().unwrap()),
             health: format!("http = \"http://127.0.0.1:{}/\"\ntimeout = \"20s\"", self.port),
             hooks: String::new(),
             env: String::new(),
@@ -171,6 +172,12 @@ impl Site {
         fs::write(&file, settings.toml(&self.deploy_to, self.port)).unwrap();
         // A mistake here would look like what the test is about (exit code 2), or not at all.
         rdeploy::config::load(Some(&file), &self.project()).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// From now on `[supervisor]` is that.
+    pub(crate) fn supervised_by(&self, text: &str) {
+        text.clone_into(&mut self.supervisor.lock().unwrap());
+        self.configure(|_| {});
     }
 
     /// How this site's user logs in to an address.
@@ -230,7 +237,7 @@ impl Site {
             assert_eq!(said["release"], *current, "host {number}: {said}");
         }
         let workers = self.workers(host);
-        assert_eq!(workers.len(), self.instances, "host {number}: what PM2 keeps up: {workers:?}");
+        assert_eq!(workers.len(), self.instances, "host {number}: what is kept up: {workers:?}");
         for (pid, cwd) in workers {
             assert_eq!(cwd, current, "host {number}: where worker {pid} runs");
         }
@@ -263,20 +270,40 @@ impl Site {
         list.iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every process this user's PM2 keeps up, and where each runs: as the kernel says, not PM2. The
-    /// daemon also calls `ps` now and then for its figures; that is no worker.
+    /// Every process that is kept up for this site, and where each runs: as the kernel says. PM2's daemon
+    /// also calls `ps` now and then for its figures; that is no worker.
     pub(crate) fn workers(&self, host: &Host) -> BTreeMap<u32, String> {
-        let script = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\
+        let of_unit = |systemctl: &str| {
+            format!(
+                "group=$({systemctl} show shop.service -p ControlGroup --value)\n\
+                 for at in /sys/fs/cgroup /sys/fs/cgroup/systemd; do\n\
+                 for pid in $(cat $at$group/cgroup.procs 2>/dev/null); do\n\
+                 echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done"
+            )
+        };
+        let script = match self.keeper {
+            Keeper::Pm2 => Self::WORKERS_OF_PM2.to_owned(),
+            Keeper::UserUnit => of_unit("systemctl --user"),
+            Keeper::SystemUnit => of_unit("systemctl"),
+        };
+        let worker = |line: &str| {
+            let (pid, cwd) = line.split_once(' ').unwrap();
+            (pid.parse().unwrap(), cwd.to_owned())
+        };
+        host.must(&self.user, &script).lines().map(worker).collect()
+    }
+
+    const WORKERS_OF_PM2: &str = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\
                       pm2=${pm2%/cmdline}; [ -O $pm2 ] || continue\n\
                       for pid in $(cat $pm2/task/*/children); do\n\
                       exe=$(readlink /proc/$pid/exe) && [ \"${exe##*/}\" = node ] || continue\n\
                       [ \"$(head -c 4 /proc/$pid/cmdline)\" != 'PM2 ' ] || continue\n\
                       echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done";
-        let worker = |line: &str| {
-            let (pid, cwd) = line.split_once(' ').unwrap();
-            (pid.parse().unwrap(), cwd.to_owned())
-        };
-        host.must(&self.user, script).lines().map(worker).collect()
+
+    /// Whether no host is locked.
+    pub(crate) fn is_unlocked(&self) -> bool {
+        let lock = format!("{}/.rdeploy/lock", self.deploy_to);
+        self.fleet().hosts().iter().all(|host| !host.disk(&lock).exists())
     }
 
     /// This user's processes on a host that neither systemd nor PM2 nor the app accounts for: what a
@@ -369,38 +396,6 @@ impl Drop for Site {
             );
             let _ = host.ssh_with_input("root", "sh -s", &script);
         }
-    }
-}
-
-impl Settings {
-    fn toml(&self, deploy_to: &str, port: u16) -> String {
-        let Self {
-            top,
-            build,
-            supervisor,
-            health,
-            hooks,
-            env,
-            hosts,
-            identity,
-            known_hosts,
-            connect_timeout,
-        } = self;
-        let table = |name: &str, body: &str| match body {
-            "" => String::new(),
-            body => format!("[{name}]\n{body}\n\n"),
-        };
-        let mut text = format!("app = \"shop\"\ndeploy_to = {deploy_to:?}\n{top}\n\n");
-        text += &table("build", build);
-        text += &table("supervisor", supervisor);
-        text += &table("health", health);
-        text += &table("hooks", hooks);
-        let ssh = format!(
-            "identity = [{identity:?}]\nknown_hosts = [{known_hosts:?}]\nconnect_timeout = {connect_timeout:?}"
-        );
-        text += &table("ssh", &ssh);
-        text += &table("env.prod", &format!("hosts = {hosts:?}\nvars = {{ PORT = \"{port}\" }}\n{env}"));
-        text
     }
 }
 

@@ -1,0 +1,178 @@
+//! The sample app kept up by systemd: by a unit of its user's, and by a unit of the host's.
+
+use std::time::Duration;
+
+use super::app::App;
+use super::site::Keeper;
+use super::site::PATIENCE;
+use super::site::Site;
+use crate::support::fleet::eventually;
+
+/// The unit, which leads through `current`.
+fn unit(site: &Site, more: &str) -> String {
+    let deploy_to = &site.deploy_to;
+    format!(
+        "[Unit]\nDescription=shop\n[Service]\nType=exec\nWorkingDirectory={deploy_to}/current\n\
+         EnvironmentFile=-{deploy_to}/.rdeploy/env\nExecStart=/usr/bin/node server.js\n\
+         Restart=on-failure\nRestartSec=100ms\n{more}\n[Install]\nWantedBy=default.target\n"
+    )
+}
+
+/// A site whose app is a unit of its user's on every host.
+fn with_user_unit(mut site: Site) -> Site {
+    site.keeper = Keeper::UserUnit;
+    site.instances = 1;
+    site.supervised_by("kind = \"systemd\"\nunits = \"shop.service\"");
+    let text = unit(&site, "");
+    site.on_every_host(|host| {
+        host.must(
+            &site.user,
+            &format!(
+                "mkdir -p ~/.config/systemd/user\ncat >~/.config/systemd/user/shop.service <<'END'\n{text}END\n\
+                 systemctl --user daemon-reload\nsystemctl --user enable -q shop.service\n"
+            ),
+        );
+    });
+    site
+}
+
+#[test]
+fn a_unit_goes_forward_survives_broken_releases_goes_back_and_comes_back_after_a_reboot() {
+    let test = "a_unit_goes_forward_survives_broken_releases_goes_back_and_comes_back_after_a_reboot";
+    let Some(site) = Site::on_own_hosts(test, 2) else { return };
+    let site = with_user_unit(site);
+    let first = site.runs("v1");
+    let second = site.runs("v2");
+
+    // Started too often in too short a time, systemd refuses to start it again until it is told to forget.
+    site.write_app(&App::version("v3").throws_at_start());
+    site.deploy().ends_with(5).says("10.77.0.").says("cannot reach the database");
+    site.still_runs("v2", &second);
+    for (app, says) in [
+        (App::version("v3").dies_soon(), "out of beans"),
+        (App::version("v3").exits_well(), "shop.service is inactive"),
+        (App::version("v3").never_listens(), "health check did not pass"),
+        (App::version("v3").answers(500), "500"),
+    ] {
+        site.write_app(&app);
+        site.configure(|settings| settings.health = settings.health.replace("20s", "3s"));
+        site.deploy().ends_with(5).says("10.77.0.").says(says);
+        site.still_runs("v2", &second);
+    }
+    site.configure(|_| {});
+
+    site.roll_back().ends_with(0);
+    assert_eq!(site.serves("v1"), first);
+    site.fleet().reboot(2);
+    eventually(PATIENCE, "the app to be back after a reboot", || site.all_answer("v1"));
+    assert_eq!(site.serves("v1"), first);
+    site.runs("v4");
+    site.is_clean();
+}
+
+#[test]
+fn a_changed_unit_and_variables_that_come_and_go_reach_the_app() {
+    let test = "a_changed_unit_and_variables_that_come_and_go_reach_the_app";
+    let Some(site) = Site::on_own_hosts(test, 1) else { return };
+    let site = with_user_unit(site);
+    site.runs("v1");
+    let variables = |site: &Site| {
+        let (pid, _) = site.workers(site.host(1)).pop_first().unwrap();
+        site.host(1)
+            .must(&site.user, &format!("tr '\\0' '\\n' </proc/{pid}/environ | grep ^SHOP_ | sort || true"))
+    };
+    assert_eq!(variables(&site), "");
+    site.configure(|settings| settings.env = "vars.SHOP_MOTTO = 'a \"b\" $HOME `id` \\ %h'".into());
+    site.host(1).must(
+        &site.user,
+        "sed -i 's/^Restart=/Environment=SHOP_UNIT=changed\\nRestart=/' ~/.config/systemd/user/shop.service",
+    );
+    site.runs("v2");
+    assert_eq!(variables(&site), "SHOP_MOTTO=a \"b\" $HOME `id` \\ %h\nSHOP_UNIT=changed\n");
+    site.configure(|_| {});
+    site.runs("v3");
+    assert_eq!(variables(&site), "SHOP_UNIT=changed\n");
+    // A release has its own.
+    site.roll_back().ends_with(0);
+    assert!(variables(&site).contains("SHOP_MOTTO="));
+}
+
+#[test]
+fn what_a_unit_lacks_is_said_before_anything_changes() {
+    let test = "what_a_unit_lacks_is_said_before_anything_changes";
+    let Some(site) = Site::on_own_hosts(test, 1) else { return };
+    let site = with_user_unit(site);
+    let first = site.runs("v1");
+    let host = site.host(1);
+    let Site { user, deploy_to, .. } = &site;
+    site.write_app(&App::version("v2"));
+
+    site.supervised_by("kind = \"systemd\"\nunits = [\"shop.service\", \"worker.service\"]");
+    site.deploy().ends_with(3).says("the unit worker.service is not on the host");
+    site.supervised_by("kind = \"systemd\"\nunits = \"shop.service\"");
+
+    let file = "~/.config/systemd/user/shop.service";
+    host.must(
+        user,
+        &format!(
+            "cp {file} unit; sed -i 's,/current,/releases/{first},' {file}; systemctl --user daemon-reload"
+        ),
+    );
+    site.deploy().ends_with(3).says("names a release").says(&format!("{deploy_to}/current"));
+    host.must(user, &format!("cp unit {file}; systemctl --user daemon-reload"));
+
+    host.root(&format!("loginctl disable-linger {user}"));
+    site.deploy().ends_with(3).says(&format!("sudo loginctl enable-linger {user}"));
+    host.root(&format!("loginctl enable-linger {user}"));
+    site.still_runs("v1", &first);
+    site.runs("v2");
+}
+
+#[test]
+fn a_unit_of_the_host_is_restarted_with_exactly_the_rights_that_are_asked_for() {
+    let test = "a_unit_of_the_host_is_restarted_with_exactly_the_rights_that_are_asked_for";
+    let Some(mut site) = Site::on_own_hosts(test, 1) else { return };
+    site.keeper = Keeper::SystemUnit;
+    site.instances = 1;
+    site.supervised_by("kind = \"systemd\"\nscope = \"system\"\nunits = \"shop.service\"");
+    let text = unit(&site, &format!("User={}", site.user));
+    let host = site.host(1);
+    host.root(&format!(
+        "cat >/etc/systemd/system/shop.service <<'END'\n{text}END\nsystemctl daemon-reload\nsystemctl enable -q shop.service"
+    ));
+    site.write_app(&App::version("v1"));
+    let refused = site.deploy().ends_with(3).says("/etc/sudoers.d");
+    let line = refused.said.split("on the host: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    assert!(line.starts_with(&format!("{} ALL=(root) NOPASSWD: ", site.user)), "{line}");
+    host.root(&format!(
+        "printf '%s\\n' '{line}' >/etc/sudoers.d/shop; chmod 440 /etc/sudoers.d/shop; visudo -cq"
+    ));
+    let first = site.runs("v1");
+    let second = site.runs("v2");
+    site.write_app(&App::version("v3").throws_at_start());
+    site.deploy().ends_with(5).says("shop.service");
+    site.still_runs("v2", &second);
+    site.roll_back().ends_with(0);
+    assert_eq!(site.serves("v1"), first);
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_a_unit_that_is_put_back() {
+    let test = "a_client_that_is_killed_leaves_a_unit_that_is_put_back";
+    let Some(site) = Site::on_own_hosts(test, 2) else { return };
+    let site = with_user_unit(site);
+    let first = site.runs("v1");
+    site.write_app(&App::version("v2"));
+    site.configure(|settings| {
+        settings.top = "lease = \"4s\"".into();
+        settings.hooks =
+            "after_switch = [{ run = \"touch $HOME/switched; sleep 600\", timeout = \"20m\" }]".into();
+    });
+    let deploy = site.start(&[]);
+    site.await_file_everywhere("switched");
+    assert!(site.all_answer("v2"));
+    deploy.kill();
+    eventually(Duration::from_secs(60), "every host to be back", || site.all_answer("v1"));
+    eventually(PATIENCE, "every lock to be free", || site.is_unlocked());
+    site.still_runs("v1", &first);
+}
