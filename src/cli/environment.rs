@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use super::Fatal;
 use super::Global;
+use super::check;
 use super::launch;
 use super::launch::Launch;
 use super::launch::Source;
@@ -96,6 +97,8 @@ enum EnvironmentVerb {
     Deploy(DeployArgs),
     /// Bring hosts that were left out, because they could not be reached, level with the others
     Resume(ResumeArgs),
+    /// Ask every host what a deploy would ask first, and show it; changes nothing
+    Check,
     /// Show which releases there are on which hosts, and how each stands
     Releases,
     /// Settle what attempts have left that died: undo it, or finish what had committed
@@ -161,6 +164,7 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         None => args.deploy.source(),
         Some(EnvironmentVerb::Deploy(deploy)) => deploy.source(),
         Some(EnvironmentVerb::Resume(resume)) => (Source::Resume(resume.artifact), resume.wait),
+        Some(EnvironmentVerb::Check) => return check::run(&environment, &project.root).await,
         Some(EnvironmentVerb::Releases) => return releases::run(&environment, &project.root).await,
         Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Lock(args)) => return lock::run(&environment, &project.root, args).await,

@@ -3,6 +3,7 @@
 
 pub mod ask;
 mod build;
+mod check;
 mod crew;
 mod demo;
 mod environment;

@@ -138,6 +138,7 @@ fn an_environment_has_help_of_its_own() {
     Verbs:
       deploy    Build and deploy, as without a verb
       resume    Bring hosts that were left out, because they could not be reached, level with the others
+      check     Ask every host what a deploy would ask first, and show it; changes nothing
       releases  Show which releases there are on which hosts, and how each stands
       recover   Settle what attempts have left that died: undo it, or finish what had committed
       lock      Freeze the environment: deploys and rollbacks are refused until `unlock`

@@ -4,6 +4,7 @@
 mod apps;
 mod before;
 mod builds;
+mod check;
 mod clocks;
 mod connections;
 mod demo;
