@@ -212,7 +212,10 @@ fn where_the_daemon_does_not_answer_its_command_line_is_asked() {
     assert!(!host.host.dir.path().join("pm2/pm2.pid").exists(), "no daemon was started to ask it");
 }
 
-under_each_pm2!(what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back);
+cases!(what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back:
+    pm2_7(7, Shell::Dash);
+    pm2_5(5, Shell::BusyBox);
+);
 
 fn what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back(major: u32, shell: Shell) {
     let Some(host) = Pm2Host::new(major, shell) else { return };
