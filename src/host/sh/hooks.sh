@@ -14,7 +14,8 @@ hook() {
     if [ "$hook_point" = before_switch ] && [ ! -e "$RUN/drained" ]; then
         ln "$RUN/lock" "$RUN/drained" || fail "could not note that the hook began" || return
     fi
-    (hook_run "$1" run) || return
+    # In one stream, as on a screen: two would overtake each other on their way.
+    (hook_run "$1" run) 2>&1 || return
     if [ "$hook_point" = after_switch ] && journaled reverted; then
         ln "$RUN/lock" "$RUN/undrained.$1" 2>/dev/null
         return 0

@@ -243,3 +243,15 @@ fn nothing_starts_beside_a_guardian_that_puts_back_or_is_gone() {
         rig.assert_tidy();
     });
 }
+
+#[test]
+fn what_a_hook_writes_keeps_its_order() {
+    each_shell(|rig| {
+        let mut settings = rig.settings("t1");
+        add_hook(&mut settings, "echo 1; echo 2 >&2; echo 3; echo 4 >&2", None);
+        let guardian = Guardian::locked(rig, settings);
+        let hook = guardian.beside("hook", &["1"], b"");
+        assert_eq!(hook.output, "1\n2\n3\n4\n");
+        guardian.bye();
+    });
+}
