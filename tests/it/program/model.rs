@@ -166,8 +166,9 @@ struct World {
 
 /// What a hook does: it fails, or says that it is there and waits to be let go. It fails when
 /// every host is there, so that each has got as far; it waits once a run: what follows a switch follows its
-/// undoing, too.
-const HOOK: &str = "cd \"${0%/*}\" || exit\n\
+/// undoing, too, perhaps during the next run, whose signs are none of its business.
+const HOOK: &str = "[ \"$1\" != after_switch ] || [ \"$(readlink ../../current)\" = \"$(pwd)\" ] || exit 0\n\
+    cd \"${0%/*}\" || exit\n\
     set -- \"$1\" \"fail-$1-\"*\n\
     [ ! -e \"$2\" ] || echo here >\"at-$RDEPLOY_HOST\"\n\
     if [ -e \"fail-$1-$RDEPLOY_HOST\" ]; then\n\
