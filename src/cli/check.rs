@@ -190,6 +190,6 @@ fn notes(named: &[(&str, &Facts)]) -> Vec<String> {
         facts.notes.iter().cloned().chain(boot).chain(left).map(move |note| format!("{host}: {note}"))
     });
     let mut notes: Vec<String> = skewed.chain(own).collect();
-    notes.extend(deploy::differing(named).map(|text| text.replace("; after this they run the same one", "")));
+    notes.extend(deploy::difference(named));
     notes
 }

@@ -51,6 +51,7 @@ pub use patience::Patience;
 pub use plan::Need;
 pub use plan::Problem;
 pub use plan::RollbackProblem;
+pub use plan::difference;
 pub use plan::differing;
 pub use plan::next_release;
 pub use plan::problems;

@@ -83,9 +83,14 @@ pub fn skewed_clocks(hosts: &[(&str, &Facts)], now: i64) -> Vec<Problem> {
     hosts.iter().filter_map(warn).collect()
 }
 
-/// Returns a warning when hosts do not run the same release, which is what a client leaves that dies
-/// between the first commit and the last. A host that runs nothing yet is a new one.
+/// Returns a warning for a deploy when hosts do not run the same release.
 pub fn differing(hosts: &[(&str, &Facts)]) -> Option<String> {
+    difference(hosts).map(|text| format!("{text}; after this they run the same one"))
+}
+
+/// Says that hosts do not run the same release, which is what a client leaves that dies between the first
+/// commit and the last. A host that runs nothing yet is a new one.
+pub fn difference(hosts: &[(&str, &Facts)]) -> Option<String> {
     let live = |(host, facts): &(&str, &Facts)| facts.live_name().map(|live| ((*host).to_owned(), live));
     let live: Vec<(String, String)> = hosts.iter().filter_map(live).collect();
     let distinct: BTreeSet<&str> = live.iter().map(|(_, live)| live.as_str()).collect();
@@ -93,7 +98,7 @@ pub fn differing(hosts: &[(&str, &Facts)]) -> Option<String> {
         return None;
     }
     let hosts: Vec<String> = live.iter().map(|(host, live)| format!("{host} {live}")).collect();
-    Some(format!("the hosts run different releases: {}; after this they run the same one", hosts.join(", ")))
+    Some(format!("the hosts run different releases: {}", hosts.join(", ")))
 }
 
 /// Returns the id of the next release: later than every id on every host.
