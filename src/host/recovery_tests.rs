@@ -303,14 +303,20 @@ async fn what_a_dead_guardian_had_started_is_ended_before_anything_is_undone() {
     fixture.is_free();
 }
 
-#[tokio::test]
-async fn a_guardian_that_dies_after_its_commit_is_found_to_have_committed() {
+/// A host that has committed the second release, and whose guardian was killed then.
+async fn dead_after_its_commit() -> (Fixture, Session) {
     let fixture = Fixture::new().await;
     fixture.deploy_v1().await;
     let session = fixture.ready(V2, "").await;
     session.act(&Action::Activate, &|_| ()).await.unwrap();
     session.act(&Action::Commit, &|_| ()).await.unwrap();
     fixture.kill_guardian();
+    (fixture, session)
+}
+
+#[tokio::test]
+async fn a_guardian_that_dies_after_its_commit_is_found_to_have_committed() {
+    let (fixture, session) = dead_after_its_commit().await;
     let ended = session.revert(&|_| ()).await;
     assert!(matches!(ended, Err(HostError::AlreadyCommitted)), "{ended:?}");
     assert_eq!(fixture.state(V2), "good");
@@ -323,12 +329,7 @@ async fn a_guardian_that_dies_after_its_commit_is_found_to_have_committed() {
 
 #[tokio::test]
 async fn a_guardian_that_dies_after_its_commit_leaves_neither_a_lock_nor_anything_to_finish() {
-    let fixture = Fixture::new().await;
-    fixture.deploy_v1().await;
-    let session = fixture.ready(V2, "").await;
-    session.act(&Action::Activate, &|_| ()).await.unwrap();
-    session.act(&Action::Commit, &|_| ()).await.unwrap();
-    fixture.kill_guardian();
+    let (fixture, session) = dead_after_its_commit().await;
     let finished = session.act(&Action::Finish(Vec::new()), &|_| ()).await;
     assert!(matches!(finished, Err(HostError::GuardianDied { .. })), "{finished:?}");
     session.leave().await.unwrap();
