@@ -40,10 +40,13 @@ app_open() {
     esac
 }
 
-# app_clock: puts seconds of a clock that nobody sets into app_now.
+# app_clock: puts seconds of a clock that nobody sets into app_now, hundredths of seconds into app_fine.
 app_clock() {
     read -r app_now _ </proc/uptime
+    app_fine=${app_now#*.}
     app_now=${app_now%%.*}
+    # "08" would be octal.
+    app_fine=$((app_now * 100 + 1$app_fine - 100))
 }
 
 # app_born PID: prints when a process was started, in the kernel's ticks. Nothing for no process.
@@ -208,7 +211,7 @@ app_start() {
     fi
     "${app_kind}_start" || return
     app_clock
-    printf '%s\n' "$app_now" >"$WORK/started"
+    printf '%s\n' "$app_fine" >"$WORK/started"
 }
 
 # app_verify: whether the code of RELEASE runs, stays up for the settle time, and answers.
@@ -239,10 +242,10 @@ app_watch() {
     : "${app_patience:=30}" "${app_pause:=1}"
     app_proof='' app_reason='' app_answer=''
     app_clock
-    app_began=$app_now
-    app_stable=$app_now
+    app_began=$app_fine
+    app_stable=$app_fine
     [ ! -f "$WORK/started" ] || read -r app_stable <"$WORK/started"
-    app_next=$app_began
+    app_next=$app_now
     app_well=no
     [ -n "$app_wants" ] || app_well=unasked
 
@@ -256,8 +259,8 @@ app_watch() {
                 return 1
                 ;;
             2)
-                app_stable=$app_now
-                if [ $((app_now - app_began)) -gt $((app_patience + app_settle)) ]; then
+                app_stable=$app_fine
+                if [ $((app_fine - app_began)) -gt $(((app_patience + app_settle) * 100)) ]; then
                     app_reason="the app did not come up within $((app_patience + app_settle)) s: $app_reason"
                     app_failed
                     return 1
@@ -274,14 +277,14 @@ app_watch() {
             app_clock
             app_next=$((app_now + app_pause))
         fi
-        if [ $((app_now - app_stable)) -ge "$app_settle" ] && [ "$app_look" -eq 0 ]; then
+        if [ $((app_fine - app_stable)) -ge $((app_settle * 100)) ] && [ "$app_look" -eq 0 ]; then
             if [ "$app_well" != no ]; then
                 app_conclude
                 case $? in
                     0) return 0 ;;
                     1) return 1 ;;
                 esac
-            elif [ $((app_now - app_began)) -ge "$app_patience" ]; then
+            elif [ $((app_fine - app_began)) -ge $((app_patience * 100)) ]; then
                 app_reason="the health check did not pass within $app_patience s. The last answer: $app_answer"
                 app_failed
                 return 1

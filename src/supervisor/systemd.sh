@@ -121,7 +121,7 @@ systemd_check_unit() {
     esac
     if ! systemd_is_user && [ "$(id -u)" != 0 ]; then
         for systemd_verb in restart reset-failed start stop; do
-            sudo -n -l systemctl "$systemd_verb" "$systemd_unit" >/dev/null 2>&1 ||
+            sudo -n -l systemctl "$systemd_verb" "$systemd_unit" </dev/null >/dev/null 2>&1 ||
                 systemd_denied="$systemd_denied, $(command -v systemctl) $systemd_verb $systemd_unit"
         done
     fi

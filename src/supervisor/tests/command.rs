@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::Host;
 use super::Shell;
@@ -194,4 +195,21 @@ fn what_ran_before_an_adopted_tree_runs_again_after_a_failed_first_deploy() {
     assert!(after != before && is_alive(&after));
     let cwd = fs::read_link(format!("/proc/{after}/cwd")).unwrap();
     assert_eq!(cwd, host.release("1").canonicalize().unwrap());
+}
+
+#[test]
+fn the_settle_time_is_never_shorter_than_it_says() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let _cleanup = Cleanup(&host);
+        let env = commands(None);
+        host.prepare("1", &[], &env);
+        host.call("1", "app_record").assert_ok();
+        host.switch("1");
+        let began = Instant::now();
+        host.call("1", "app_start && app_verify").assert_ok();
+        // Seconds that are rounded down would let it pass at the turn of the second.
+        assert!(began.elapsed() >= env.settle, "{shell:?}: {:?}", began.elapsed());
+        host.call("1", "app_stop").assert_ok();
+    }
 }

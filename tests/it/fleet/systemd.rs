@@ -55,7 +55,10 @@ fn a_unit_goes_forward_survives_broken_releases_goes_back_and_comes_back_after_a
         (App::version("v3").answers(500), "500"),
     ] {
         site.write_app(&app);
-        site.configure(|settings| settings.health = settings.health.replace("20s", "3s"));
+        site.configure(|settings| {
+            settings.health = settings.health.replace("20s", "3s");
+            settings.supervisor = settings.supervisor.replace("settle = \"1s\"", "settle = \"3s\"");
+        });
         site.deploy().ends_with(5).says("10.77.0.").says(says);
         site.still_runs("v2", &second);
     }
