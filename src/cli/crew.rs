@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Fatal;
 use super::ask::Ask;
 use super::error::with_causes;
+use super::hosts::HostsArgs;
 use super::identity::Identity;
 use super::launch;
 use super::place::Place;
@@ -40,15 +41,27 @@ pub(super) struct Hand {
 pub(super) struct Crew {
     /// In the environment's order.
     pub(super) hands: Vec<Hand>,
-    places: Places,
+    /// Where they are, in the same order.
+    pub(super) places: Places,
 }
 
 impl Crew {
     /// Connects to every host at once. A host that cannot be reached is no error yet.
     pub(super) async fn reach(environment: &Environment, root: &Path, verb: Verb) -> Result<Self, Fatal> {
-        let places = Places::open(environment, root)
+        Self::reach_some(environment, root, verb, &HostsArgs::default()).await
+    }
+
+    /// Connects to the hosts that were chosen.
+    pub(super) async fn reach_some(
+        environment: &Environment,
+        root: &Path,
+        verb: Verb,
+        chosen: &HostsArgs,
+    ) -> Result<Self, Fatal> {
+        let mut places = Places::open(environment, root)
             .await
             .map_err(|error| Fatal::usage(format!("the embedded hosts could not be started: {error}")))?;
+        chosen.keep(&environment.name, &mut places.all, |place| (&place.target.name, &place.host))?;
         let identity = Identity::from_env();
         let ask: Arc<dyn ssh::Ask> = Arc::new(Ask::new(report::Screen::idle()));
         let hands = places.all.iter().enumerate().map(|(ordinal, place)| {

@@ -1,7 +1,6 @@
 //! `rdeploy ENVIRONMENT [VERB]`: deploys to an environment of deploy.toml, or goes back.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -17,16 +16,19 @@ use super::launch::Launch;
 use super::launch::Source;
 use super::lock;
 use super::lock::LockArgs;
-use super::place;
+use super::logs;
+use super::logs::LogsArgs;
+use super::operate;
+use super::operate::OperateArgs;
 use super::recover;
 use super::recover::RecoverArgs;
 use super::releases;
+use super::status;
+use super::status::StatusArgs;
 use super::unlock;
 use super::unlock::UnlockArgs;
 use super::wait::WaitArgs;
-use crate::config::Environment;
-use crate::config::Hosts;
-use crate::deploy::Outcome;
+use crate::host::Operation;
 use crate::release::InvalidReleaseId;
 use crate::release::ReleaseId;
 
@@ -99,6 +101,16 @@ enum EnvironmentVerb {
     Resume(ResumeArgs),
     /// Ask every host what a deploy would ask first, and show it; changes nothing
     Check,
+    /// Show what runs on every host: release, processes, memory, health
+    Status(StatusArgs),
+    /// Show what the app writes on every host
+    Logs(LogsArgs),
+    /// Restart the live release's app, and prove it
+    Restart(OperateArgs),
+    /// Start the live release's app where it does not run, and prove it
+    Start(OperateArgs),
+    /// Stop the live release's app
+    Stop(OperateArgs),
     /// Show which releases there are on which hosts, and how each stands
     Releases,
     /// Settle what attempts have left that died: undo it, or finish what had committed
@@ -107,8 +119,6 @@ enum EnvironmentVerb {
     Lock(LockArgs),
     /// Lift a freeze, and free locks whose owner is dead, or is ordered to give way
     Unlock(UnlockArgs),
-    /// End the app of an embedded environment and its hosts
-    Stop,
 }
 
 /// Where a rollback goes.
@@ -169,7 +179,17 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Lock(args)) => return lock::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Unlock(args)) => return unlock::run(&environment, &project.root, args).await,
-        Some(EnvironmentVerb::Stop) => return stop(&name, &environment, &project.root).await,
+        Some(EnvironmentVerb::Status(args)) => return status::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Logs(args)) => return logs::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Restart(args)) => {
+            return operate::run(&environment, &project.root, Operation::Restart, args).await;
+        }
+        Some(EnvironmentVerb::Start(args)) => {
+            return operate::run(&environment, &project.root, Operation::Start, args).await;
+        }
+        Some(EnvironmentVerb::Stop(args)) => {
+            return operate::run(&environment, &project.root, Operation::Stop, args).await;
+        }
     };
     let command = format!("rdeploy {name}");
     launch::launch(Launch {
@@ -182,15 +202,4 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         verbose: global.verbose,
     })
     .await
-}
-
-async fn stop(name: &str, environment: &Environment, root: &Path) -> Result<u8, Fatal> {
-    if !matches!(environment.hosts, Hosts::Embedded(_)) {
-        return Err(Fatal::usage(format!(
-            "`stop` ends hosts inside rdeploy, and {name} has real ones; nothing was done"
-        )));
-    }
-    let ended = place::stop(environment, root).await?;
-    super::tell(&ended)?;
-    Ok(Outcome::Done.code())
 }

@@ -52,6 +52,7 @@ impl Supervisor {
             apps,
             start: self.start.or(top.start),
             restart: self.restart.or(top.restart),
+            logs: self.logs.or(top.logs),
             stop: self.stop.or(top.stop),
             status: self.status.or(top.status),
             units: self.units.or(top.units),

@@ -175,6 +175,14 @@ pub(super) fn searched(text: &str) -> Result<String, Defect> {
     Ok(text.to_owned())
 }
 
+/// Reads a log of the app: an absolute path, or one in the live release.
+pub(super) fn log(text: &str) -> Result<String, Defect> {
+    match text.strip_prefix('/') {
+        Some(below) => relative(below, "a log").map(|path| format!("/{path}")),
+        None => relative(text, "a log in the release"),
+    }
+}
+
 /// Reads the name of a PM2 ecosystem file: PM2 itself runs files of other names as apps.
 pub(super) fn ecosystem(text: &str) -> Result<String, Defect> {
     const ENDS: [&str; 6] = [".config.js", ".config.cjs", ".config.mjs", ".json", ".yml", ".yaml"];

@@ -210,6 +210,8 @@ pub struct CommandSupervisor {
     pub stop: Option<String>,
     /// Exits 0 while the app is up.
     pub status: Option<String>,
+    /// Where the app writes: absolute paths, or paths in the live release.
+    pub logs: Vec<String>,
 }
 
 /// PM2.

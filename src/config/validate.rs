@@ -221,6 +221,7 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
         ("restart", key(&raw.restart)),
         ("stop", key(&raw.stop)),
         ("status", key(&raw.status)),
+        ("logs", key(&raw.logs)),
     ];
     let for_systemd = [("units", key(&raw.units)), ("scope", key(&raw.scope))];
     let Some(kind) = &raw.kind else {
@@ -286,6 +287,7 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
                 restart: value(raw.restart),
                 stop: value(raw.stop),
                 status: value(raw.status),
+                logs: value(raw.logs).unwrap_or_default().into_iter().map(|log| log.value).collect(),
             })
         }
     }

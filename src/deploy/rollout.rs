@@ -30,6 +30,12 @@ impl Rollout {
         Self { asked: asked.clone(), turns }
     }
 
+    /// Returns the hosts that go together, in order, for what is done to them without a transaction. Hosts
+    /// are named by their place in `fleet`.
+    pub fn batches<'a>(&self, fleet: impl IntoIterator<Item = &'a str>) -> Vec<Vec<usize>> {
+        self.course(fleet).batches
+    }
+
     /// Returns the way through the hosts that take part, by their names in the order of the fleet.
     pub(super) fn course<'a>(&self, fleet: impl IntoIterator<Item = &'a str>) -> Course {
         let turn = |name: &str| self.turns.get(name).copied().unwrap_or(self.asked.order.len());

@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     include_str!("sh/preflight.sh"),
     include_str!("sh/lock.sh"),
     include_str!("sh/hold.sh"),
+    include_str!("sh/operate.sh"),
     include_str!("sh/process.sh"),
     include_str!("sh/prepare.sh"),
     include_str!("sh/hooks.sh"),

@@ -6,11 +6,13 @@
 mod agent;
 mod hold;
 mod lines;
+mod operate;
 mod probe;
 mod protocol;
 mod recovery;
 mod session;
 mod settings;
+mod status;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+pub use operate::Operation;
 pub use protocol::Facts;
 pub use protocol::LastAttempt;
 pub use protocol::Owner;
@@ -31,6 +34,8 @@ pub use settings::Attempt;
 pub use settings::HookScript;
 pub use settings::SessionSettings;
 pub use settings::Verb;
+pub use status::HealthAnswer;
+pub use status::Process;
 
 use crate::artifact::Artifact;
 use crate::release::ReleaseId;

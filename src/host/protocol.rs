@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::status::HealthAnswer;
+use super::status::Process;
 use crate::release::ReleaseId;
 
 /// One line from the guardian.
@@ -65,6 +67,8 @@ pub enum Say {
     Frozen(String),
     /// Why something failed.
     Reason(String),
+    /// A line that the app wrote.
+    Log(String),
     /// What came of undoing an attempt that died here.
     Undone(Undone),
     /// A key this build does not know.
@@ -97,6 +101,7 @@ impl Say {
             "held" => Self::Held(own),
             "frozen" => Self::Frozen(own),
             "reason" => Self::Reason(own),
+            "log" => Self::Log(own),
             "undone" => match pair() {
                 (what, _) if what == "reverted" => Self::Undone(Undone::Reverted),
                 (what, _) if what == "committed" => Self::Undone(Undone::Committed),
@@ -244,6 +249,10 @@ pub struct Facts {
     pub last: Option<LastAttempt>,
     /// The dead attempts that were settled here just now.
     pub settled: Vec<Settled>,
+    /// The app's processes, where they were asked for.
+    pub processes: Vec<Process>,
+    /// What the health check said, where it was asked.
+    pub health: Option<HealthAnswer>,
 }
 
 impl Facts {
@@ -267,6 +276,8 @@ impl Facts {
             Say::Fact(name, value) if name == "release" => {
                 self.releases.extend(ReleaseRecord::parse(&value));
             }
+            Say::Fact(name, value) if name == "process" => self.processes.extend(Process::parse(&value)),
+            Say::Fact(name, value) if name == "health" => self.health = HealthAnswer::parse(&value),
             Say::Fact(name, value) if name == "settled" => self.settled.extend(Settled::parse(&value)),
             Say::Fact(name, value) => {
                 self.values.insert(name, value);

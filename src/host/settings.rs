@@ -22,7 +22,7 @@ pub enum Verb {
     Rollback,
     /// Brings a host that was left behind level with the others.
     Resume,
-    /// Ends the app of an embedded host.
+    /// Ends the live release's app.
     Stop,
     /// Freezes the environment.
     Lock,
@@ -32,6 +32,10 @@ pub enum Verb {
     Recover,
     /// Only looks.
     Releases,
+    /// Restarts the live release's app.
+    Restart,
+    /// Starts it where it does not run.
+    Start,
 }
 
 impl Verb {
@@ -46,6 +50,8 @@ impl Verb {
             Self::Unlock => "unlock",
             Self::Recover => "recover",
             Self::Releases => "releases",
+            Self::Restart => "restart",
+            Self::Start => "start",
         }
     }
 }

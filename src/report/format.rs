@@ -58,6 +58,16 @@ pub(crate) fn span(took: Duration) -> String {
     }
 }
 
+/// Writes how long something has been there, in its two largest units: `8 s`, `5 min`, `3 h 2 min`, `12 d 4 h`.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
 /// Writes a running time span in whole seconds, so that it does not flicker.
 pub(crate) fn running(took: Duration) -> String {
     match took.as_secs() {

@@ -35,6 +35,8 @@ mod words;
 mod tests;
 
 pub use closing::meaning;
+pub(crate) use format::age;
+pub(crate) use format::bytes;
 pub use log::STATE_DIR_VARIABLE;
 pub use log::new_log_path;
 pub use log::state_dir;
@@ -50,4 +52,5 @@ pub use spawn::ReporterHandle;
 pub use spawn::spawn;
 pub use table::table;
 pub(crate) use text::one_line;
+pub(crate) use text::shown;
 pub use trace::trace;

@@ -16,6 +16,11 @@ pub(crate) fn all_lines(text: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// Returns a line as it is shown, with its blanks.
+pub(crate) fn shown(line: &str) -> String {
+    lines(line).next().unwrap_or_default()
+}
+
 /// Splits at line feeds; empty text is one empty line, because a program that wrote an empty line
 /// wrote something.
 fn split(text: &str) -> std::str::Split<'_, char> {

@@ -175,6 +175,28 @@ command_words() {
         echo "the last lines of the last start, restart or stop:"
         tail -n "$1" "$WORK/command.log"
     fi
+    [ ! -f "$RECIPE/command-logs" ] || command_tail "$1" named
+}
+
+# command_paths: prints where the app writes, a path a line.
+command_paths() {
+    while IFS= read -r command_file; do
+        case $command_file in
+            /*) printf '%s\n' "$command_file" ;;
+            *) printf '%s\n' "$ROOT/current/$command_file" ;;
+        esac
+    done <"$RECIPE/command-logs"
+}
+
+# command_tail LINES [named]: the end of each of the app's logs; with its name, unless it is the only one.
+command_tail() {
+    command_several=${2:-}
+    [ "$(command_paths | wc -l)" -eq 1 ] || command_several=yes
+    command_paths | while IFS= read -r command_file; do
+        [ -s "$command_file" ] || continue
+        [ -z "$command_several" ] || printf '==> %s <==\n' "$command_file"
+        tail -n "$1" "$command_file"
+    done
 }
 
 # command_stop: the stop command, or the end of the processes that status names.
@@ -235,6 +257,46 @@ command_pids() {
     fi
 }
 
+command_census() {
+    IFS= read -r command_app <"$RECIPE/app"
+    command_app=${command_app:-app}
+    if ! command_has status; then
+        echo "0|unknown|-|$command_app"
+    elif ! command_up; then
+        echo "0|down|-|$command_app"
+    elif [ -z "$command_ids" ]; then
+        echo "0|up|-|$command_app"
+    else
+        for command_pid in $command_ids; do
+            echo "$command_pid|up|-|$command_app"
+        done
+    fi
+}
+
 command_logs() {
-    echo "the app's own commands decide where it logs; rdeploy does not know that place"
+    if [ -f "$RECIPE/command-logs" ]; then
+        command_tail "$1"
+    else
+        command_unknown
+    fi
+}
+
+command_stream() {
+    if [ ! -f "$RECIPE/command-logs" ]; then
+        command_unknown
+        return
+    fi
+    command_count=$1
+    set --
+    while IFS= read -r command_file; do
+        set -- "$@" "$command_file"
+    done <<END_OF_LOGS
+$(command_paths)
+END_OF_LOGS
+    # By name: a log may be replaced, and `current` leads elsewhere after a deploy.
+    exec tail -n "$command_count" -F "$@" </dev/null
+}
+
+command_unknown() {
+    echo "the app's own commands decide where it writes; name the files as supervisor.logs in deploy.toml and deploy again"
 }

@@ -22,4 +22,5 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("command.sh"),
     include_str!("systemd.sh"),
     include_str!("probe.sh"),
+    include_str!("status.sh"),
 ];

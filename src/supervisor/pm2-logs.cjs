@@ -52,16 +52,56 @@ const tail = (file, from, lines) => {
     } catch (error) {
         return [];
     }
-    return text.split('\n').filter(Boolean).slice(-lines);
+    return lines > 0 ? text.split('\n').filter(Boolean).slice(-lines) : [];
 };
 
 const verbs = {
     // logs LIST NAMES LINES: the end of each log.
     logs(list, names, lines) {
-        for (const file of logFiles(byNames(readJson(list), readNames(names)))) {
+        const files = logFiles(byNames(readJson(list), readNames(names)));
+        for (const file of files) {
             const found = tail(file, 0, Number(lines));
-            if (found.length) console.log('==> ' + file + ' <==\n' + found.join('\n'));
+            if (!found.length) continue;
+            if (files.length > 1) console.log('==> ' + file + ' <==');
+            console.log(found.join('\n'));
         }
+    },
+
+    // stream LIST NAMES LINES: the end of each log and then what is added, until this is ended. PM2 writes
+    // to the end of a file, which may be cut or replaced when logs are rotated.
+    stream(list, names, lines) {
+        const files = logFiles(byNames(readJson(list), readNames(names)));
+        const known = sizes(files);
+        let last = null;
+        const tell = (file, text) => {
+            if (!text.length) return;
+            if (files.length > 1 && last !== file) console.log('==> ' + file + ' <==');
+            last = file;
+            console.log(text.join('\n'));
+        };
+        files.forEach((file) => tell(file, tail(file, 0, Number(lines))));
+        const parent = process.ppid;
+        const rest = {};
+        const look = () => {
+            // Nobody reads any more.
+            if (process.ppid !== parent) process.exit(0);
+            const now = sizes(files);
+            for (const file of files) {
+                if (now[file] < known[file]) known[file] = 0;
+                if (now[file] === known[file]) continue;
+                const chunk = Buffer.alloc(Math.min(now[file] - known[file], 256 * 1024));
+                const handle = fs.openSync(file, 'r');
+                const count = fs.readSync(handle, chunk, 0, chunk.length, known[file]);
+                fs.closeSync(handle);
+                known[file] += count;
+                const text = Buffer.concat([rest[file] || Buffer.alloc(0), chunk.slice(0, count)]);
+                const end = text.lastIndexOf(10) + 1;
+                rest[file] = text.length - end > 64 * 1024 ? Buffer.alloc(0) : text.slice(end);
+                tell(file, text.slice(0, end).toString('utf8').split('\n').slice(0, -1));
+            }
+        };
+        process.stdout.on('error', () => process.exit(0));
+        setInterval(look, 250);
     },
 
     // words RECIPE WORK LINES: what the app that failed wrote since it was started.

@@ -157,6 +157,19 @@ const verbs = {
     },
 
     // pids LIST NAMES: the processes that run.
+    // census LIST NAMES: what PM2 keeps of these apps, PID|STATE|RESTARTS|NAME a line.
+    census(list, names) {
+        const wanted = readNames(names);
+        const procs = byNames(readJson(list), wanted);
+        for (const proc of procs) {
+            const state = String(env(proc).status || 'unknown').replace(/[^a-z]+/g, '-');
+            console.log([pidOf(proc), state, env(proc).restart_time || 0, proc.name].join('|'));
+        }
+        for (const name of wanted) {
+            if (!procs.some((proc) => proc.name === name)) console.log(['0', 'missing', '-', name].join('|'));
+        }
+    },
+
     pids(list, names) {
         byNames(readJson(list), readNames(names)).map(pidOf).filter(Boolean).forEach((pid) => console.log(pid));
     },

@@ -473,6 +473,26 @@ pm2_remember() {
         say warning "the list that PM2 starts at boot could not be brought up to date: $(printf '%s\n' "$pm2_said" | head -n 1)"
 }
 
+# pm2_halt: the apps stay in PM2's list, and stay stopped when the host boots.
+pm2_halt() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_own "$RECIPE/pm2-names" || return
+    [ -s "$pm2_work/remove" ] || return 0
+    # shellcheck disable=SC2046 # one word an id
+    pm2_tell "stopping the apps" 90 stop $(cat "$pm2_work/remove") && pm2_remember
+}
+
+pm2_census() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_judge census "$pm2_work/list" "$RECIPE/pm2-names"
+}
+
+pm2_stream() {
+    [ -f "$RECIPE/pm2-names" ] || return 0
+    pm2_ready && pm2_list "$pm2_work/list" || return
+    exec env -u NODE_OPTIONS node "$RECIPE/pm2-logs.cjs" stream "$pm2_work/list" "$RECIPE/pm2-names" "$1" </dev/null
+}
+
 pm2_pids() {
     [ -f "$RECIPE/pm2-names" ] || return 0
     pm2_ready && pm2_judge pids "$pm2_work/list" "$RECIPE/pm2-names"

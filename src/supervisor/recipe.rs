@@ -114,12 +114,15 @@ impl Files {
     }
 
     fn commands(&mut self, commands: &CommandSupervisor) {
-        let CommandSupervisor { start, restart, stop, status } = commands;
+        let CommandSupervisor { start, restart, stop, status, logs } = commands;
         self.line("start", start);
         for (name, text) in [("restart", restart), ("stop", stop), ("status", status)] {
             if let Some(text) = text {
                 self.line(name, text);
             }
+        }
+        if !logs.is_empty() {
+            self.lines("command-logs", logs);
         }
     }
 

@@ -240,14 +240,14 @@ systemd_judge() {
         printf '%s\n' "$systemd_now" >"$WORK/systemd-seen.$systemd_unit"
     fi
     systemd_found=0
-    for systemd_pid in $(systemd_processes); do
+    for systemd_pid in $(systemd_group_pids); do
         systemd_place || return
     done
     [ "$systemd_found" != 0 ] || systemd_doubts="$systemd_doubts; $systemd_unit has no process"
 }
 
-# systemd_processes: what runs in the unit's control group.
-systemd_processes() {
+# systemd_group_pids: what runs in the unit's control group.
+systemd_group_pids() {
     # One hierarchy; or, on older systems, several, one of which is systemd's own.
     for systemd_at in "/sys/fs/cgroup$systemd_group" "/sys/fs/cgroup/unified$systemd_group" \
         "/sys/fs/cgroup/systemd$systemd_group"; do
@@ -346,9 +346,40 @@ systemd_commit() {
 
 systemd_pids() {
     while IFS= read -r systemd_unit; do
-        systemd_show "$systemd_unit" && systemd_processes
+        systemd_show "$systemd_unit" && systemd_group_pids
     done <"$RECIPE/systemd-units"
     return 0
 }
 
+# systemd_census: see status.sh. A unit's restarts are told with the first of its processes.
+systemd_census() {
+    while IFS= read -r systemd_unit; do
+        if ! systemd_show "$systemd_unit"; then
+            printf '%s\n' "$systemd_said"
+            return 1
+        fi
+        systemd_now=$systemd_active
+        [ "$systemd_load" = loaded ] || systemd_now=missing
+        systemd_count=$systemd_restarts
+        for systemd_pid in $(systemd_group_pids); do
+            app_alive "$systemd_pid" || continue
+            printf '%s|%s|%s|%s\n' "$systemd_pid" "$systemd_now" "$systemd_count" "$systemd_unit"
+            systemd_count=-
+        done
+        [ "$systemd_count" = - ] || printf '0|%s|%s|%s\n' "$systemd_now" "$systemd_count" "$systemd_unit"
+    done <"$RECIPE/systemd-units"
+}
+
 systemd_logs() { systemd_journal "$1"; }
+
+systemd_stream() {
+    set -- -f -n "$1" -o cat --no-pager -q
+    while IFS= read -r systemd_unit; do
+        set -- "$@" -u "$systemd_unit"
+    done <"$RECIPE/systemd-units"
+    if systemd_is_user; then
+        systemd_runtime
+        set -- --user "$@"
+    fi
+    exec journalctl "$@" </dev/null
+}

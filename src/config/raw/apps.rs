@@ -50,6 +50,7 @@ pub(in crate::config) struct Supervisor {
     pub(in crate::config) restart: Field<String>,
     pub(in crate::config) stop: Field<String>,
     pub(in crate::config) status: Field<String>,
+    pub(in crate::config) logs: Field<Vec<At<String>>>,
     pub(in crate::config) units: Field<Vec<At<String>>>,
     pub(in crate::config) scope: Field<Scope>,
 }
@@ -79,6 +80,7 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
         restart: table.read(sink, "restart", command),
         stop: table.read(sink, "stop", command),
         status: table.read(sink, "status", command),
+        logs: table.read(sink, "logs", |item, sink| item.text_or_texts(sink, paths::log)),
         units: table.read(sink, "units", |item, sink| item.text_or_texts(sink, names::unit)),
         scope: table.read(sink, "scope", |item, sink| item.text(sink, scope)),
     };

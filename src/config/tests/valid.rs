@@ -153,7 +153,7 @@ fn choosing_another_supervisor_leaves_the_first_ones_keys_behind() {
     let project = valid("environments_override.toml");
     let supervisor = |name: &str| project.environment(name).unwrap().supervisor.clone();
     let start = "service shop start".to_owned();
-    let command = CommandSupervisor { start, restart: None, stop: None, status: None };
+    let command = CommandSupervisor { start, restart: None, stop: None, status: None, logs: vec![] };
     assert_eq!(supervisor("legacy"), Supervisor::Command(command));
     assert!(matches!(supervisor("apps"), Supervisor::Pm2(Pm2::Apps(apps)) if apps.len() == 1));
     assert_eq!(supervisor("static"), Supervisor::None);

@@ -101,7 +101,7 @@ ticked() {
 # then counts as gone: it may be one that hangs. What puts the host back already, or cannot be undone any
 # more, first ends; the order is found again at the next tick, and the client has had its answer.
 ordered() {
-    case $action in recover | revert | finish) return ;; esac
+    case $action in recover | revert | finish | restart | start | halt) return ;; esac
     first_line "$RUN/order"
     answer "say warning $line ordered the host to be put back (rdeploy $ENV unlock --force)"
     [ -z "$action" ] || answer "failed $action_seq 96"
@@ -177,7 +177,7 @@ intent() {
                         answer "failed $seq 1"
                     fi
                     ;;
-                prepare:locked | ready:locked | stop:locked | thaw:locked | activate:locked | recheck:verified | commit:verified | \
+                prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | activate:locked | recheck:verified | commit:verified | \
                     commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched
                     action_seq=$seq
@@ -208,7 +208,7 @@ act() {
     action=$1
     action_n=$((action_n + 1))
     case $1 in
-        activate | recheck) action_limit=$ACTIVATE_LIMIT ;;
+        activate | recheck | restart | start) action_limit=$ACTIVATE_LIMIT ;;
         # Ending what runs and spreading the hosts come first.
         revert) action_limit=$((ACTIVATE_LIMIT + 15)) ;;
         recover) action_limit=$((ACTIVATE_LIMIT + UNDRAIN_LIMIT + 15)) ;;
@@ -292,7 +292,7 @@ client_gone() {
     exec >/dev/null 2>&1
     case $action in
         # These go on to their end.
-        recover | revert | finish) ;;
+        recover | revert | finish | restart | start | halt) ;;
         *) go_alone ;;
     esac
 }

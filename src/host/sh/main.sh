@@ -37,6 +37,15 @@ guardian_main() {
         case $name in
             preflight) preflight ;;
             look) look ;;
+            status) status ;;
+            logs)
+                # shellcheck disable=SC2086 # words
+                logs $lock_rest || {
+                    printf 'failed %s 1\n' "$lock_seq"
+                    continue
+                }
+                case $lock_rest in *follow) return ;; esac
+                ;;
             order)
                 order "$lock_rest" || {
                     printf 'failed %s 1\n' "$lock_seq"

@@ -101,6 +101,7 @@ fn an_action_that_takes_too_long_is_ended_and_says_so() {
                 restart: None,
                 stop: None,
                 status: None,
+                logs: vec![],
             });
         // Its limit is 180 s; a clock that runs fast makes that short.
         let bin = rig.state("fast");

@@ -248,6 +248,7 @@ impl Rig {
                 "echo \"stop in $(basename \"$(pwd -P)\")\" >>{log}; p=$(cat {pid}) && kill $p && while kill -0 $p 2>/dev/null; do sleep 0.05; done"
             )),
             status: Some(format!("p=$(cat {pid}) && kill -0 $p && echo $p")),
+            logs: vec![],
         });
         settings
     }

@@ -24,6 +24,7 @@ fn commands(restart: Option<&str>) -> Environment {
         restart: restart.map(str::to_owned),
         stop: Some(STOP.to_owned()),
         status: Some(STATUS.to_owned()),
+        logs: vec![],
     }))
 }
 

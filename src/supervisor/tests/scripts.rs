@@ -117,6 +117,7 @@ fn a_recipe_for_commands_holds_each_in_a_file_of_its_own() {
         restart: None,
         stop: Some("kill $(cat pid)".to_owned()),
         status: None,
+        logs: vec![],
     }));
     env.health = Some(Health {
         probe: Probe::Command("bin/check".to_owned()),

@@ -20,6 +20,11 @@ impl App {
         Self { version: version.to_owned(), server: SERVER.to_owned() }
     }
 
+    /// Writes a line to its log when it is started.
+    pub(crate) fn says(self, line: &str) -> Self {
+        self.preceded_by(&format!("console.log('{line}');"))
+    }
+
     /// Throws while it is loaded.
     pub(crate) fn throws_at_start(self) -> Self {
         self.preceded_by("throw new Error('cannot reach the database');")

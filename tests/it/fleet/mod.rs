@@ -13,6 +13,7 @@ mod harness;
 mod interrupted;
 mod large;
 mod locked;
+mod operate;
 mod races;
 mod reverts;
 mod survives;

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
@@ -18,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// rdeploy at work.
 pub(crate) struct Running {
     child: Child,
-    said: Option<(JoinHandle<String>, JoinHandle<String>)>,
+    said: Option<(Collected, Collected)>,
     peak: Option<JoinHandle<u64>>,
     started: Instant,
 }
@@ -41,7 +43,7 @@ impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
+        let said = (Collected::of(child.stdout.take().unwrap()), Collected::of(child.stderr.take().unwrap()));
         let pid = child.id();
         let peak = std::thread::spawn(move || peak_memory(pid));
         Self { child, said: Some(said), peak: Some(peak), started: Instant::now() }
@@ -67,6 +69,11 @@ impl Running {
         }
     }
 
+    /// What it has written so far, standard output first.
+    pub(crate) fn said(&self) -> String {
+        self.said.as_ref().map(|(out, err)| out.so_far() + &err.so_far()).unwrap_or_default()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Run {
         let code = loop {
@@ -88,7 +95,7 @@ impl Running {
     fn collected(&mut self) -> String {
         let _ = self.child.wait();
         let (out, err) = self.said.take().unwrap();
-        out.join().unwrap() + &err.join().unwrap()
+        out.finish() + &err.finish()
     }
 }
 
@@ -120,12 +127,34 @@ impl Run {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What one of its pipes has brought so far, and the thread that reads it to its end.
+struct Collected {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Collected {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                into.lock().unwrap().extend_from_slice(&chunk[..count]);
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn finish(self) -> String {
+        self.reader.join().unwrap();
+        let text = self.text.lock().unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
 }
 
 /// Reads the kernel's high-water mark until the process has ended: it only grows.

@@ -19,7 +19,7 @@ fn unit(site: &Site, more: &str) -> String {
 }
 
 /// A site whose app is a unit of its user's on every host.
-fn with_user_unit(mut site: Site) -> Site {
+pub(super) fn with_user_unit(mut site: Site) -> Site {
     site.keeper = Keeper::UserUnit;
     site.instances = 1;
     site.supervised_by("kind = \"systemd\"\nunits = \"shop.service\"");

@@ -16,6 +16,7 @@ mod hooks_fail;
 mod locks;
 mod model;
 mod one_off;
+mod operate;
 mod output;
 mod preflight;
 mod races;

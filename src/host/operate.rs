@@ -1,0 +1,97 @@
+//! Owns what is asked of a host about the app that is live, outside a transaction: `sh/operate.sh` does it
+//! there.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::HostError;
+use super::protocol::Facts;
+use super::protocol::Say;
+use super::session::ANSWER_LIMIT;
+use super::session::Session;
+
+/// Nobody follows a log for longer than this.
+const EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What people do with the app that is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Have its supervisor restart it, as in a deploy, and prove it.
+    Restart,
+    /// Start it where it does not run, and prove it.
+    Start,
+    /// End it; its supervisor goes on knowing it, where it can.
+    Stop,
+}
+
+impl Operation {
+    fn intent(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Start => "start",
+            Self::Stop => "halt",
+        }
+    }
+
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Restart => "restarting the app",
+            Self::Start => "starting the app",
+            Self::Stop => "stopping the app",
+        }
+    }
+}
+
+impl Session {
+    /// Asks how the host stands and how its app is. Takes nothing and changes nothing.
+    pub async fn status(&self) -> Result<Facts, HostError> {
+        let facts = Mutex::new(Facts::default());
+        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
+        match self.living().talk.ask("status", "asking how the app is", ANSWER_LIMIT, &heard).await? {
+            Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Err(code) => Err(self.refused("status", code).await),
+        }
+    }
+
+    /// Hands on the last lines of the app's log; with `follow` also what it writes from now on, until this
+    /// call is dropped or the connection ends. The session can be asked nothing else after that.
+    pub async fn logs(
+        &self,
+        lines: u32,
+        follow: bool,
+        line: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), HostError> {
+        let reason = Mutex::new(String::new());
+        let heard = |say| match say {
+            Say::Log(text) => line(&text),
+            Say::Reason(text) => *reason.lock().unwrap_or_else(PoisonError::into_inner) = text,
+            _ => {}
+        };
+        let (intent, limit) = match follow {
+            true => (format!("logs {lines} follow"), EVER),
+            false => (format!("logs {lines}"), ANSWER_LIMIT),
+        };
+        match self.living().talk.ask(&intent, "reading the app's log", limit, &heard).await? {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let reason = reason.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Err(HostError::Refused { output: reason.clone(), reason })
+            }
+        }
+    }
+
+    /// Does it to the live release's app; the lock has to be ours. `heard` gets what the host says meanwhile.
+    pub async fn operate(
+        &self,
+        operation: Operation,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<(), HostError> {
+        let limit = self.settings.activate_limit() + Duration::from_secs(30);
+        let intent = operation.intent();
+        match self.living().talk.ask(intent, operation.doing(), limit, heard).await? {
+            Ok(()) => Ok(()),
+            Err(code) => Err(self.refused(intent, code).await),
+        }
+    }
+}
