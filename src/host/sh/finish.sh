@@ -47,6 +47,9 @@ work_finish() {
     for finish_id; do
         remove_release "$finish_id"
     done
+    # What an attempt left that could not even be put back: under this lock nobody prepares it any more. It
+    # may have been live until now.
+    each_unmade give_up
     return 0
 }
 
@@ -91,15 +94,32 @@ forget_failed() {
         forget_id=${forget_record##*/}
         [ "$forget_id" != "$RELEASE_ID" ] || continue
         state_of "$forget_id"
-        # `preparing`, or nothing: a host that went down has left it.
-        case $line in failed | preparing | '') remove_release "$forget_id" ;; esac
+        [ "$line" != failed ] || remove_release "$forget_id"
     done
+    each_unmade remove_release
     if [ -d "$RELEASE" ]; then
         set_state "$RELEASE_ID" failed
     else
         rm -rf "$PRIVATE/releases/$RELEASE_ID" "$PRIVATE/manifests/$RELEASE_ID"
     fi
     return 0
+}
+
+# each_unmade FUNCTION: calls it with every release that was never made whole, but for this attempt's own.
+# `preparing`, or nothing: a host that went down has left it.
+each_unmade() {
+    for unmade_record in "$PRIVATE"/releases/*; do
+        unmade_id=${unmade_record##*/}
+        [ -d "$unmade_record" ] && [ "$unmade_id" != "$RELEASE_ID" ] || continue
+        state_of "$unmade_id"
+        case $line in preparing | '') "$1" "$unmade_id" ;; esac
+    done
+}
+
+# give_up ID: a release that never ran well.
+give_up() {
+    set_state "$1" failed
+    remove_release "$1"
 }
 
 # remove_release ID: never what is live, what was live before, what a process runs from, or what
