@@ -54,7 +54,8 @@ work_finish() {
 }
 
 # adopt_previous: a release of another tool that was live until now can be gone back to, with the recipe
-# of the release that follows it, whose paths lead through `current`. It is never removed.
+# of the release that follows it, whose paths lead through `current`. It is never removed, whatever becomes of
+# its state: once it was gone back to, it is good like any other.
 adopt_previous() {
     case $PREVIOUS_ID in
         *[!0-9]*) return 0 ;;
@@ -63,7 +64,8 @@ adopt_previous() {
     esac
     adopt_record=$PRIVATE/releases/$PREVIOUS_ID
     [ -d "$ROOT/releases/$PREVIOUS_ID" ] && [ ! -d "$adopt_record" ] || return 0
-    mkdir "$adopt_record" && cp -R "$RECIPE" "$adopt_record/recipe" && set_state "$PREVIOUS_ID" adopted || {
+    mkdir "$adopt_record" && : >"$adopt_record/theirs" && cp -R "$RECIPE" "$adopt_record/recipe" &&
+        set_state "$PREVIOUS_ID" adopted || {
         rm -rf "$adopt_record"
         say warning "release $PREVIOUS_ID of another tool could not be recorded, so it cannot be gone back to"
     }
@@ -126,9 +128,7 @@ give_up() {
 # rdeploy did not make. First out of sight, in one step, so that no half of a release can be gone.
 remove_release() {
     case $1 in '' | *[!0-9]*) return 0 ;; esac
-    [ -d "$PRIVATE/releases/$1" ] && [ "$1" != "$PREVIOUS_ID" ] || return 0
-    state_of "$1"
-    [ "$line" != adopted ] || return 0
+    [ -d "$PRIVATE/releases/$1" ] && [ "$1" != "$PREVIOUS_ID" ] && [ ! -e "$PRIVATE/releases/$1/theirs" ] || return 0
     remove_at=$(cd "$ROOT/releases/$1" 2>/dev/null && pwd -P)
     if [ -n "$remove_at" ]; then
         [ "$remove_at" != "$(cd "$ROOT/current" 2>/dev/null && pwd -P)" ] || return 0

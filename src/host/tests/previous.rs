@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::host::Verb;
 
 /// A tree as Capistrano leaves it, with `current` holding `link`.
 fn capistrano(rig: &Rig, link: &str) {
@@ -34,6 +35,36 @@ fn the_tree_of_another_tool_is_adopted_and_restored() {
         assert_eq!(rig.releases(), [R1, R2, R3]);
         let log = fs::read_to_string(rig.root().join("revisions.log")).unwrap();
         assert_eq!(log.lines().count(), 2);
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_release_of_another_tool_is_kept_after_it_was_gone_back_to() {
+    each_shell(|rig| {
+        capistrano(rig, &rig.root().join("releases").join(R1).display().to_string());
+        Guardian::locked(rig, rig.settings("t1")).deploy(R2, &Parcel::of("two"));
+        let mut settings = rig.settings("t2");
+        settings.verb = Verb::Rollback;
+        let mut guardian = Guardian::locked(rig, settings);
+        guardian.begin(&guardian::attempt(rig, R1, &Parcel::of("none")));
+        for action in ["ready", "activate", "commit", "finish"] {
+            guardian.act(action);
+        }
+        guardian.bye();
+        assert_eq!(rig.release_state(R1).as_deref(), Some("good"));
+
+        Guardian::locked(rig, rig.settings("t3")).deploy(R3, &Parcel::of("three"));
+        // Now it is neither live nor the one before.
+        let mut guardian = Guardian::locked(rig, rig.settings("t4"));
+        guardian.switch(R4, &Parcel::of("four"));
+        guardian.act("commit");
+        guardian.act(&format!("finish {R1}"));
+        guardian.bye();
+        assert_eq!(
+            fs::read_to_string(rig.root().join("releases").join(R1).join("version")).unwrap(),
+            "theirs"
+        );
         rig.assert_tidy();
     });
 }
