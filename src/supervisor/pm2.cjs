@@ -248,10 +248,12 @@ const verbs = {
         writeJson(path.join(work, 'seen'), {});
     },
 
-    // tried ID WORK: how the worker fares that got the new code first: `bad REASON`, `ok` or `wait`.
+    // tried ID WORK: how the worker fares that got the new code first: `bad REASON`, `wait`, or `ok` with its
+    // process and those of the others.
     tried(id, work) {
         const baseline = readJson(path.join(work, 'baseline'));
-        const proc = readJson(path.join(work, 'list')).find((one) => String(one.pm_id) === id);
+        const list = readJson(path.join(work, 'list'));
+        const proc = list.find((one) => String(one.pm_id) === id);
         if (!proc) return console.log('bad the first process with the new code is gone from PM2');
         const name = proc.name + ' (id ' + id + ')';
         const { status, pm_uptime: since, restart_time: restarts } = env(proc);
@@ -263,12 +265,20 @@ const verbs = {
         if (foretold !== null && restarts > foretold) {
             return console.log('bad ' + name + ' ended and was restarted by PM2 ' + (restarts - foretold) + ' times since the start');
         }
-        if (status !== 'online' || Date.now() - since < 1500) return console.log('wait');
+        // Where the counter could not be foretold, another process under the same id tells as much.
+        const first = (baseline.tried = baseline.tried || {});
+        if (first[id] && pidOf(proc) !== first[id]) return console.log('bad ' + name + ' ended and was restarted by PM2');
+        if (pidOf(proc)) first[id] = pidOf(proc);
+        if (status !== 'online' || Date.now() - since < 1500) {
+            writeJson(path.join(work, 'baseline'), baseline);
+            return console.log('wait');
+        }
         // It is restarted once more, with the others.
         baseline.counters[id] = foretold === null ? null : restarts + 1;
         baseline.pids.push(pidOf(proc));
         writeJson(path.join(work, 'baseline'), baseline);
-        return console.log('ok');
+        const others = byNames(list, [proc.name]).filter((one) => one !== proc).map(pidOf).filter(Boolean);
+        return console.log(['ok', pidOf(proc)].concat(others).join(' '));
     },
 
     // recheck RECIPE WORK: after a reload, which apps PM2 did not replace, and which it still runs from

@@ -21,22 +21,79 @@ fn a_release_that_throws_at_its_start_fails_with_what_it_wrote(major: u32, shell
     assert_eq!(host.ask("").as_deref(), Some("1"));
 }
 
-#[test]
-fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_throws() {
-    let Some(host) = Pm2Host::new(6, Shell::Dash) else { return };
-    let env = host.environment();
+/// A release of a cluster of two that is bad in that way, over a good one: what `app_start` says of it. The old
+/// code must have gone on serving.
+fn tried_by_one_of_two(major: u32, shell: Shell, server: &str) -> Option<Answer> {
+    let host = Pm2Host::new(major, shell)?;
+    let mut env = host.environment();
+    if let Some(health) = &mut env.health {
+        health.timeout = Duration::from_secs(4);
+    }
     host.unpack("1", CLUSTER, &env);
     host.deploy("1", None).assert_ok();
     host.unpack("2", CLUSTER, &env);
-    host.host.write(host.host.release("2").join("server.js"), "throw new Error('no such table');\n");
+    host.host.write(host.host.release("2").join("server.js"), server);
     host.call("2", "app_compile && app_record").assert_ok();
     host.host.switch("2");
     let answer = host.call("2", "app_start");
     assert!(answer.failure().contains("still run the old"), "{answer:?}");
-    assert!(answer.output.contains("no such table"), "{answer:?}");
-    assert_eq!(host.ask("").as_deref(), Some("1"));
+    let old = host.places("web").iter().filter(|place| place.ends_with("1")).count();
+    assert_eq!(old, 1, "{answer:?}");
     assert!(host.revert("2", "1").assert_ok().says("proof proven 2 processes"));
     assert_eq!(host.ask("").as_deref(), Some("1"));
+    Some(answer)
+}
+
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_throws() {
+    let server = "throw new Error('no such table');\n";
+    let Some(answer) = tried_by_one_of_two(6, Shell::Dash, server) else { return };
+    assert!(answer.output.contains("no such table"), "{answer:?}");
+}
+
+under_each_pm2!(a_cluster_goes_on_serving_the_old_code_when_the_new_code_never_listens);
+
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_never_listens(major: u32, shell: Shell) {
+    let server = "console.log('idle'); setInterval(() => {}, 1000);\n";
+    let Some(answer) = tried_by_one_of_two(major, shell, server) else { return };
+    assert!(answer.failure().contains("took no connection within 4 s"), "{answer:?}");
+    assert!(answer.output.contains("idle"), "{answer:?}");
+}
+
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_ends() {
+    let server = "setTimeout(() => process.exit(0), 100);\n";
+    tried_by_one_of_two(7, Shell::Bash, server);
+}
+
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_listens_elsewhere() {
+    let server = "require('http').createServer((q, a) => a.end()).listen(0, '127.0.0.1');\n";
+    let Some(answer) = tried_by_one_of_two(7, Shell::BusyBox, server) else { return };
+    assert!(answer.failure().contains("took no connection within 4 s"), "{answer:?}");
+}
+
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_answers_badly() {
+    let server = "require('http').createServer((q, a) => { a.statusCode = 503; a.end(); }).listen(process.env.PORT, '127.0.0.1');\n";
+    let Some(answer) = tried_by_one_of_two(7, Shell::Dash, server) else { return };
+    assert!(answer.failure().contains("did not pass the health check within 4 s"), "{answer:?}");
+    assert!(answer.output.contains("answered 503"), "{answer:?}");
+}
+
+/// Not every app takes the connections that the health check makes.
+#[test]
+fn a_cluster_that_listens_nowhere_is_replaced_beside_one_that_is_asked() {
+    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+    let env = host.environment();
+    let apps = "[{ name: 'web', script: 'server.js', exec_mode: 'cluster', instances: 2 }, \
+        { name: 'jobs', script: 'jobs.js', exec_mode: 'cluster', instances: 2, listen_timeout: 500 }]";
+    for (id, before) in [("1", None), ("2", Some("1"))] {
+        host.unpack(id, apps, &env);
+        host.host.write(host.host.release(id).join("jobs.js"), "setInterval(() => {}, 1000);\n");
+        assert!(host.deploy(id, before).assert_ok().says("proof proven 4 processes"));
+    }
+    assert_eq!(host.ask("").as_deref(), Some("2"));
 }
 
 #[test]
