@@ -19,12 +19,14 @@ const server = http.createServer((request, response) => {
 });
 
 // PM2 sends SIGINT to stop a process. Clients that keep connections open get half a second to be
-// told to close them; then nothing new is accepted and the process ends when the last answer is out.
+// told to close them; then nothing new is accepted. When the last answer is out, the process stays for
+// another half second: PM2 may just be handing a new connection over, which this process then hands
+// back to be given to another. If it were gone, that connection would never be answered.
 function stop() {
   if (stopping) return;
   stopping = true;
   setTimeout(() => {
-    server.close(() => process.exit(0));
+    server.close(() => setTimeout(() => process.exit(0), 500));
     server.closeIdleConnections();
   }, 500);
 }

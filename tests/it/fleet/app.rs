@@ -11,13 +11,14 @@ const ECOSYSTEM: &str = include_str!("../../../docs/examples/node-pm2/ecosystem.
 /// A version of the sample app.
 pub(crate) struct App {
     version: String,
-    server: String,
+    /// None when it is missing.
+    server: Option<String>,
 }
 
 impl App {
     /// The sample as it stands, calling itself `version`.
     pub(crate) fn version(version: &str) -> Self {
-        Self { version: version.to_owned(), server: SERVER.to_owned() }
+        Self { version: version.to_owned(), server: Some(SERVER.to_owned()) }
     }
 
     /// Writes a line to its log when it is started.
@@ -35,14 +36,34 @@ impl App {
         self.preceded_by("setTimeout(() => { throw new Error('out of beans'); }, 700);")
     }
 
-    /// Serves for a moment, then ends as if all were well.
-    pub(crate) fn exits_well(self) -> Self {
-        self.preceded_by("setTimeout(() => process.exit(0), 700);")
+    /// Ends as if all were well, before it has listened.
+    pub(crate) fn exits_well(mut self) -> Self {
+        let end = "console.log('nothing to do'); setTimeout(() => process.exit(0), 100);";
+        self.replace("server.listen(port);", end);
+        self
     }
 
     /// Stays up and never listens.
     pub(crate) fn never_listens(mut self) -> Self {
-        self.replace("server.listen(port);", "setInterval(() => {}, 1000);");
+        self.replace(
+            "server.listen(port);",
+            "console.log('waiting for beans'); setInterval(() => {}, 1000);",
+        );
+        self
+    }
+
+    /// Listens where nobody asks.
+    pub(crate) fn listens_elsewhere(mut self) -> Self {
+        self.replace(
+            "server.listen(port);",
+            "console.log('open round the corner'); server.listen(port + 2000);",
+        );
+        self
+    }
+
+    /// Was packed without its script.
+    pub(crate) fn without_script(mut self) -> Self {
+        self.server = None;
         self
     }
 
@@ -58,7 +79,8 @@ impl App {
     /// Answers every question with that status.
     pub(crate) fn answers(mut self, status: u16) -> Self {
         let line = "  response.setHeader('Content-Type', 'application/json');\n";
-        self.replace(line, &format!("  response.statusCode = {status};\n{line}"));
+        let words = "console.error('out of', 'beans');";
+        self.replace(line, &format!("  response.statusCode = {status};\n  {words}\n{line}"));
         self
     }
 
@@ -66,7 +88,10 @@ impl App {
     pub(crate) fn write(&self, dir: &Path) {
         let package = PACKAGE.replace("\"1.0.0\"", &format!("\"{}\"", self.version));
         assert_ne!(package, PACKAGE, "the sample's package.json has no version to replace");
-        fs::write(dir.join("server.js"), &self.server).unwrap();
+        match &self.server {
+            Some(server) => fs::write(dir.join("server.js"), server).unwrap(),
+            None => fs::remove_file(dir.join("server.js")).unwrap(),
+        }
         fs::write(dir.join("package.json"), package).unwrap();
         fs::write(dir.join("ecosystem.config.js"), ECOSYSTEM).unwrap();
     }
@@ -75,7 +100,7 @@ impl App {
     pub(crate) fn as_script(&self) -> String {
         let dir = tempfile::tempdir().unwrap();
         self.write(dir.path());
-        ["server.js", "package.json"]
+        ["server.js", "package.json", "ecosystem.config.js"]
             .map(|name| {
                 let text = fs::read_to_string(dir.path().join(name)).unwrap();
                 format!("cat >{name} <<'END OF FILE'\n{text}END OF FILE\n")
@@ -84,12 +109,13 @@ impl App {
     }
 
     fn preceded_by(mut self, line: &str) -> Self {
-        self.server = format!("{line}\n{}", self.server);
+        self.server = self.server.map(|server| format!("{line}\n{server}"));
         self
     }
 
     fn replace(&mut self, part: &str, by: &str) {
-        assert!(self.server.contains(part), "the sample's server.js has no {part}");
-        self.server = self.server.replace(part, by);
+        let server = self.server.as_mut().unwrap();
+        assert!(server.contains(part), "the sample's server.js has no {part}");
+        *server = server.replace(part, by);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::site::Site;
+use super::site::wait_until_all_answer;
 
 #[test]
 fn three_hosts_go_forward_survive_a_broken_release_and_go_back() {
@@ -79,12 +80,35 @@ fn a_rollback_can_name_its_release_and_be_rolled_back_itself() {
 }
 
 #[test]
-fn a_host_that_was_rebooted_serves_the_same_release_after_the_next_deploy() {
-    let Some(site) =
-        Site::on_own_hosts("a_host_that_was_rebooted_serves_the_same_release_after_the_next_deploy", 2)
-    else {
-        return;
-    };
+fn an_app_under_pm2_comes_back_from_the_live_release_after_a_reboot() {
+    let test = "an_app_under_pm2_comes_back_from_the_live_release_after_a_reboot";
+    let Some(site) = Site::on_own_hosts(test, 1) else { return };
+    // What `pm2 startup` asks for, once, as root. Hosts of a fleet boot into a target of their own.
+    let user = &site.user;
+    site.host(1).root(&format!(
+        "pm2 startup systemd -u {user} --hp /home/{user} </dev/null >/dev/null\n\
+         systemctl add-wants fleet.target pm2-{user}.service\n"
+    ));
+    let first = site.runs("v1");
+    let second = site.runs("v2");
+    site.fleet().reboot(1);
+    wait_until_all_answer(&site, "v2");
+    assert_eq!(site.serves("v2"), second);
+
+    site.roll_back().ends_with(0);
+    assert_eq!(site.serves("v1"), first);
+    site.fleet().reboot(1);
+    wait_until_all_answer(&site, "v1");
+    assert_eq!(site.serves("v1"), first);
+    // What systemd has started is what the next deploy finds and replaces.
+    site.runs("v3");
+    site.is_clean();
+}
+
+#[test]
+fn a_rebooted_host_without_a_unit_for_pm2_serves_after_the_next_deploy() {
+    let test = "a_rebooted_host_without_a_unit_for_pm2_serves_after_the_next_deploy";
+    let Some(site) = Site::on_own_hosts(test, 2) else { return };
     site.runs("v1");
     site.fleet().reboot(2);
     site.runs("v2");

@@ -78,44 +78,6 @@ fn a_failing_build_or_hook_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn an_app_that_does_not_become_healthy_leaves_everything_as_it_was() {
-    let Some(site) = Site::on_three_hosts("an_app_that_does_not_become_healthy_leaves_everything_as_it_was")
-    else {
-        return;
-    };
-    let faults = [
-        Fault {
-            name: "it dies soon after its start",
-            code: 5,
-            says: &["10.77.0.", "out of beans"],
-            app: App::dies_soon,
-            configure: |settings| {
-                settings.supervisor = settings.supervisor.replace("settle = \"1s\"", "settle = \"3s\"");
-            },
-        },
-        Fault {
-            name: "it never listens",
-            code: 5,
-            says: &["10.77.0.", "http://127.0.0.1:"],
-            app: App::never_listens,
-            configure: |settings| {
-                settings.health = settings.health.replace("20s", "5s");
-            },
-        },
-        Fault {
-            name: "it answers 500",
-            code: 5,
-            says: &["10.77.0.", "500"],
-            app: |app| app.answers(500),
-            configure: |settings| {
-                settings.health = settings.health.replace("20s", "5s");
-            },
-        },
-    ];
-    each_fault_leaves_everything_as_it_was(&site, &faults);
-}
-
-#[test]
 fn what_can_be_seen_beforehand_is_said_before_anything_changes() {
     let Some(site) = Site::on_three_hosts("what_can_be_seen_beforehand_is_said_before_anything_changes")
     else {

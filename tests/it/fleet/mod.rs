@@ -2,11 +2,14 @@
 //! [`site::Site`]. Needs root on Linux; elsewhere the tests say that they were skipped.
 
 mod app;
+mod example;
+mod load;
 mod run;
 mod settings;
 mod site;
 
 mod adopts;
+mod bad_releases;
 mod deploys;
 mod faults;
 mod harness;
@@ -18,3 +21,4 @@ mod races;
 mod reverts;
 mod survives;
 mod systemd;
+mod zero_loss;

@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) instances: usize,
     /// What keeps the app up on the hosts.
     pub(crate) keeper: Keeper,
+    /// What somebody else has put into `deploy_to`.
+    pub(crate) theirs: &'static [&'static str],
     supervisor: Mutex<String>,
 }
 
@@ -87,6 +89,7 @@ impl Site {
             port: 4000 + number,
             instances: 2,
             keeper: Keeper::Pm2,
+            theirs: &[],
             supervisor: Mutex::new("kind = \"pm2\"\necosystem = \"ecosystem.config.js\"".into()),
         };
         for name in ["home", "project"] {
@@ -174,6 +177,12 @@ impl Site {
         rdeploy::config::load(Some(&file), &self.project()).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// What `[ssh]` says: how one gets in.
+    pub(crate) fn ssh(&self) -> String {
+        let file = |name| self.folder.path().join(name);
+        format!("identity = [{:?}]\nknown_hosts = [{:?}]", file("key"), file("known_hosts"))
+    }
+
     /// From now on `[supervisor]` is that.
     pub(crate) fn supervised_by(&self, text: &str) {
         text.clone_into(&mut self.supervisor.lock().unwrap());
@@ -197,6 +206,11 @@ impl Site {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("USER", "ada")
             .env("LOGNAME", "ada");
+        // Where the programs lie with which a project is built: below the home of whoever runs the tests.
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        for (name, directory) in [("RUSTUP_HOME", ".rustup"), ("CARGO_HOME", ".cargo")] {
+            command.env(name, std::env::var_os(name).unwrap_or_else(|| home.join(directory).into()));
+        }
         Running::start(command)
     }
 
@@ -316,7 +330,8 @@ impl Site {
             self.user
         );
         // sshd notices a cut cable only after minutes; that is not the deploy's doing.
-        let expected = ["systemd --user", "(sd-pam)", "PM2 v", "server.js", "dbus-daemon", "sshd: "];
+        let expected =
+            ["systemd --user", "(sd-pam)", "PM2 v", "server.js", "release/shop", "dbus-daemon", "sshd: "];
         host.root(&list)
             .lines()
             .filter(|line| !expected.iter().any(|known| line.contains(known)))
@@ -334,8 +349,8 @@ impl Site {
                 self.strangers(host).is_empty()
             });
             let known = ["current", "releases", "shared", "revisions.log", ".rdeploy"];
-            let left: Vec<String> =
-                names(&root).into_iter().filter(|name| !known.contains(&name.as_str())).collect();
+            let is_known = |name: &str| known.contains(&name) || self.theirs.contains(&name);
+            let left: Vec<String> = names(&root).into_iter().filter(|name| !is_known(name)).collect();
             assert!(left.is_empty(), "host {number}: left in deploy_to: {left:?}");
             let links = host.root(&format!("find {}/.rdeploy -type l 2>/dev/null || true", self.deploy_to));
             assert_eq!(links, "", "host {number}: temporary links");

@@ -6,9 +6,11 @@
 //! does: at the latest with this process, however this process ends.
 
 use std::fs;
+use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -21,6 +23,9 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
+
+use rustix::thread::LinkNameSpaceType;
+use rustix::thread::move_into_link_name_space;
 
 /// An address in every fleet's network that no host has.
 pub(crate) const NOBODY: &str = "10.77.0.99";
@@ -122,6 +127,11 @@ impl Fleet {
     /// A program to be run in the fleet's network, as a neighbour of the hosts.
     pub(crate) fn program(&self, program: &str) -> Command {
         neighbour(self.room.id(), program)
+    }
+
+    /// The fleet's network, for [`enter`].
+    pub(crate) fn network(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.room.id())).unwrap()
     }
 
     /// The private key of `deploy` and `root`, and the hosts' keys as a `known_hosts` file.
@@ -235,6 +245,11 @@ impl Host {
             .unwrap_or_else(|| panic!("host {} is off", self.number));
         PathBuf::from(format!("/proc/{init}/root/{path}"))
     }
+}
+
+/// Makes this thread, and nothing else of this process, a neighbour of a fleet's hosts.
+pub(crate) fn enter(network: &File) {
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 fn children(pid: u32) -> Vec<u32> {
