@@ -19,6 +19,7 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("app.sh"),
     include_str!("path.sh"),
     include_str!("pm2.sh"),
+    include_str!("pm2-canary.sh"),
     include_str!("command.sh"),
     include_str!("systemd.sh"),
     include_str!("probe.sh"),

@@ -4,8 +4,8 @@
 
 use super::app::App;
 use super::load::Load;
-use super::site::Keeper;
 use super::site::Site;
+use super::workers::Keeper;
 use crate::support::fleet::note;
 
 /// A bad release, and what rdeploy has to say of it.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::site::Keeper;
 use super::site::Site;
+use super::workers::Keeper;
 
 /// An example on the hosts of a site.
 pub(super) struct Example {

@@ -7,6 +7,7 @@ mod load;
 mod run;
 mod settings;
 mod site;
+mod workers;
 
 mod adopts;
 mod bad_releases;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::app::App;
-use super::site::Keeper;
 use super::site::PATIENCE;
 use super::site::Site;
+use super::workers::Keeper;
 use crate::support::fleet::eventually;
 
 /// The unit, which leads through `current`.
