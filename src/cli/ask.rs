@@ -59,6 +59,20 @@ impl Ask {
         answer.inspect_err(|error| tracing::warn!(%error, "a question could not be asked")).ok()
     }
 
+    /// Asks whether to go on. Nothing when nobody can be asked.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        if !self.somebody {
+            return None;
+        }
+        let answer = self.screen.suspend(|| -> io::Result<bool> {
+            let mut output = OpenOptions::new().read(true).write(true).open(TERMINAL)?;
+            let mut input = BufReader::new(output.try_clone()?);
+            tcflush(&output, QueueSelector::IFlush)?;
+            confirmed(&mut input, &mut output, question)
+        });
+        answer.inspect_err(|error| tracing::warn!(%error, "a question could not be asked")).ok()
+    }
+
     /// Asks for the passphrase of a private key. Nothing when nobody can be asked, or the answer is empty.
     pub fn passphrase(&self, key: &Path) -> Option<Zeroizing<String>> {
         if !self.somebody {
@@ -66,6 +80,17 @@ impl Ask {
         }
         self.screen.suspend(|| passphrase(rpassword::ConfigBuilder::new().build(), key))
     }
+}
+
+fn confirmed(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> io::Result<bool> {
+    write!(output, "{} [y/N] ", report::one_line(question))?;
+    output.flush()?;
+    let mut answer = String::new();
+    input.take(LONGEST_ANSWER).read_line(&mut answer)?;
+    if !answer.ends_with('\n') {
+        writeln!(output)?;
+    }
+    Ok(["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes)))
 }
 
 fn host_key_accepted(
@@ -128,6 +153,21 @@ mod tests {
         let other = format!("{FINGERPRINT}x\n");
         for answer in ["", "\n", "n\n", "no\n", "yep\n", "yes please\n", "1\n", &other, &"y".repeat(1_000)] {
             assert!(!after(answer).0, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_clear_yes_goes_on() {
+        for (answer, goes_on) in
+            [("y\n", true), ("Yes\n", true), ("\n", false), ("", false), ("yep\n", false)]
+        {
+            let mut shown = Vec::new();
+            assert_eq!(
+                confirmed(&mut answer.as_bytes(), &mut shown, "Do it?").unwrap(),
+                goes_on,
+                "{answer:?}"
+            );
+            assert!(String::from_utf8(shown).unwrap().starts_with("Do it? [y/N] "));
         }
     }
 

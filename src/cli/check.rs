@@ -71,7 +71,7 @@ fn conclude(environment: &Environment, checks: &[Checked]) -> Result<u8, Fatal> 
     let head = head.map(str::to_owned).to_vec();
     let rows = checks.iter().map(|check| row(environment, check, count(&check.host)));
     super::tell(&report::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))?;
-    for note in notes(&named) {
+    for note in notes(&environment.name, &named) {
         report::note(&note);
     }
     let lines: Vec<(&str, String)> = checks
@@ -174,15 +174,16 @@ fn closed(facts: &Facts) -> Option<String> {
 }
 
 /// What does not keep a deploy from the hosts, and should be known.
-fn notes(named: &[(&str, &Facts)]) -> Vec<String> {
+fn notes(environment: &str, named: &[(&str, &Facts)]) -> Vec<String> {
     let now = jiff::Timestamp::now().as_second();
     let skewed =
         deploy::skewed_clocks(named, now).into_iter().map(|skew| format!("{}: {}", skew.host, skew.text));
     let own = named.iter().flat_map(|(host, facts)| {
         let boots = facts.values.get("boot").is_none_or(|boot| boot != "none");
         let boot = (!boots).then(|| {
-            "PM2 does not start when the host boots; run `pm2 startup` there as this user, and what it prints as root"
-                .to_owned()
+            format!(
+                "PM2 does not start when the host boots; `rdeploy {environment} setup` sees to it, or run `pm2 startup` there as this user, and what it prints as root"
+            )
         });
         let left = facts.number("left").filter(|left| *left > 0).map(|_| {
             "an attempt died here; the next deploy, or `recover`, settles what it left first".to_owned()

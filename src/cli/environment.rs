@@ -23,6 +23,8 @@ use super::operate::OperateArgs;
 use super::recover;
 use super::recover::RecoverArgs;
 use super::releases;
+use super::setup;
+use super::setup::SetupArgs;
 use super::status;
 use super::status::StatusArgs;
 use super::unlock;
@@ -101,6 +103,8 @@ enum EnvironmentVerb {
     Resume(ResumeArgs),
     /// Ask every host what a deploy would ask first, and show it; changes nothing
     Check,
+    /// Make the hosts ready: show what is missing on each, then do what this user may do
+    Setup(SetupArgs),
     /// Show what runs on every host: release, processes, memory, health
     Status(StatusArgs),
     /// Show what the app writes on every host
@@ -179,6 +183,7 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Lock(args)) => return lock::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Unlock(args)) => return unlock::run(&environment, &project.root, args).await,
+        Some(EnvironmentVerb::Setup(args)) => return setup::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Status(args)) => return status::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Logs(args)) => return logs::run(&environment, &project.root, args).await,
         Some(EnvironmentVerb::Restart(args)) => {

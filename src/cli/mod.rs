@@ -22,6 +22,7 @@ mod run;
 pub mod serve;
 mod serve_verb;
 mod settle;
+mod setup;
 mod status;
 mod to;
 mod unlock;

@@ -52,6 +52,8 @@ impl Supervisor {
             apps,
             start: self.start.or(top.start),
             restart: self.restart.or(top.restart),
+            exec: self.exec.or(top.exec),
+            notifies: self.notifies.or(top.notifies),
             logs: self.logs.or(top.logs),
             stop: self.stop.or(top.stop),
             status: self.status.or(top.status),

@@ -51,6 +51,7 @@ pub use types::Probe;
 pub use types::Project;
 pub use types::Rollout;
 pub use types::Scope;
+pub use types::Service;
 pub use types::SshSettings;
 pub use types::Supervisor;
 pub use types::Systemd;

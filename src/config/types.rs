@@ -187,6 +187,17 @@ pub struct Systemd {
     pub units: Vec<String>,
     /// Whose units they are.
     pub scope: Scope,
+    /// What `setup` writes as the only unit, where it writes one.
+    pub service: Option<Service>,
+}
+
+/// A unit of systemd that rdeploy writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The command that is the app, run by `sh` in `current`.
+    pub exec: String,
+    /// Whether the app tells systemd when it is ready.
+    pub notifies: bool,
 }
 
 /// Whose units of systemd.

@@ -29,6 +29,7 @@ use super::types::Hooks;
 use super::types::Hosts;
 use super::types::Pm2;
 use super::types::Project;
+use super::types::Service;
 use super::types::SshSettings;
 use super::types::Supervisor;
 use super::types::Systemd;
@@ -223,7 +224,12 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
         ("status", key(&raw.status)),
         ("logs", key(&raw.logs)),
     ];
-    let for_systemd = [("units", key(&raw.units)), ("scope", key(&raw.scope))];
+    let for_systemd = [
+        ("units", key(&raw.units)),
+        ("scope", key(&raw.scope)),
+        ("exec", key(&raw.exec)),
+        ("notify", key(&raw.notifies)),
+    ];
     let Some(kind) = &raw.kind else {
         let kinds = [(&for_pm2[..], "pm2"), (&for_command[..], "command"), (&for_systemd[..], "systemd")];
         for (keys, kind) in kinds {
@@ -270,8 +276,21 @@ fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Supervisor {
                 let message = "the supervisor \"systemd\" has no `units`";
                 sink.report_absence(&kind.span, Defect::new(message, help));
             }
+            if let (Some(exec), Some(Some(units))) = (&raw.exec, raw.units.as_ref().map(|units| &units.value))
+                && units.len() > 1
+            {
+                let help = "name one unit, or write the units yourself and remove `exec`";
+                sink.report(&exec.key, Defect::new("`exec` is for one unit, and there are several", help));
+            }
+            if let (Some(kind), None) = (&raw.notifies, &raw.exec) {
+                let help = "add `exec = \"bin/server\"`, or say it in the unit that is on the hosts";
+                sink.report(&kind.key, Defect::new("`notify` is for the unit that `exec` describes", help));
+            }
+            let notifies = value(raw.notifies).unwrap_or_default();
+            let service = value(raw.exec).map(|exec| Service { exec, notifies });
             let units = value(raw.units).unwrap_or_default();
             Supervisor::Systemd(Systemd {
+                service,
                 units: units.into_iter().map(|unit| unit.value).collect(),
                 scope: value(raw.scope).unwrap_or_default(),
             })

@@ -81,6 +81,41 @@ impl Session {
         }
     }
 
+    /// Asks which steps are missing to set the host up. Nothing where it cannot have the application's
+    /// directory as it stands, which the checks explain.
+    pub async fn missing_steps(&self) -> Result<Option<Vec<String>>, HostError> {
+        let said = Mutex::new((Vec::new(), true));
+        let heard = |say| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            match say {
+                Say::Todo(step) => said.0.push(step),
+                Say::Fact(name, _) if name == "place" => said.1 = false,
+                _ => {}
+            }
+        };
+        match self.living().talk.ask("setup", "looking at the host", ANSWER_LIMIT, &heard).await? {
+            Ok(()) => {
+                let (steps, has_place) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(has_place.then_some(steps))
+            }
+            Err(code) => Err(self.refused("setup", code).await),
+        }
+    }
+
+    /// Takes the steps that are missing; the lock has to be ours. Returns those that could not be taken, and why.
+    pub async fn set_up(&self) -> Result<Vec<String>, HostError> {
+        let failed = Mutex::new(Vec::new());
+        let heard = |say| {
+            if let Say::NotTaken(step) = say {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+            }
+        };
+        match self.living().talk.ask("setup", "setting the host up", ANSWER_LIMIT, &heard).await? {
+            Ok(()) => Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Err(code) => Err(self.refused("setup", code).await),
+        }
+    }
+
     /// Does it to the live release's app; the lock has to be ours. `heard` gets what the host says meanwhile.
     pub async fn operate(
         &self,

@@ -69,6 +69,10 @@ pub enum Say {
     Reason(String),
     /// A line that the app wrote.
     Log(String),
+    /// A step that is missing to set the host up.
+    Todo(String),
+    /// A step that could not be taken, and why.
+    NotTaken(String),
     /// What came of undoing an attempt that died here.
     Undone(Undone),
     /// A key this build does not know.
@@ -102,6 +106,8 @@ impl Say {
             "frozen" => Self::Frozen(own),
             "reason" => Self::Reason(own),
             "log" => Self::Log(own),
+            "todo" => Self::Todo(own),
+            "not-taken" => Self::NotTaken(own),
             "undone" => match pair() {
                 (what, _) if what == "reverted" => Self::Undone(Undone::Reverted),
                 (what, _) if what == "committed" => Self::Undone(Undone::Committed),

@@ -36,6 +36,8 @@ pub enum Verb {
     Restart,
     /// Starts it where it does not run.
     Start,
+    /// Makes the host ready for a first deploy.
+    Setup,
 }
 
 impl Verb {
@@ -52,6 +54,7 @@ impl Verb {
             Self::Releases => "releases",
             Self::Restart => "restart",
             Self::Start => "start",
+            Self::Setup => "setup",
         }
     }
 }

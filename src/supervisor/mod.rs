@@ -24,4 +24,5 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("systemd.sh"),
     include_str!("probe.sh"),
     include_str!("status.sh"),
+    include_str!("setup.sh"),
 ];

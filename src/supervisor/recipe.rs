@@ -16,6 +16,7 @@ use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
 use crate::config::Scope;
+use crate::config::Service;
 use crate::config::Supervisor;
 use crate::shell;
 
@@ -79,6 +80,9 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
                 },
             );
             files.add("systemd-env", environment_file(&vars), true);
+            if let Some(service) = &systemd.service {
+                files.add("systemd-unit", unit(env, service, systemd.scope), false);
+            }
         }
         Supervisor::Pm2(pm2) => {
             files.line("kind", "pm2");
@@ -176,6 +180,33 @@ fn environment_file(vars: &BTreeMap<String, String>) -> String {
         text
     };
     vars.iter().map(|(name, value)| format!("{name}=\"{}\"\n", quoted(value))).collect()
+}
+
+/// The unit that `setup` writes. Who runs it, where that has to be said, is known on the host.
+fn unit(env: &Environment, service: &Service, scope: Scope) -> String {
+    let root = env.deploy_to.trim_end_matches('/').replace('%', "%%");
+    let mut exec = String::new();
+    for c in service.exec.chars() {
+        match c {
+            '"' | '\\' => exec.extend(['\\', c]),
+            // systemd's own.
+            '$' | '%' => exec.extend([c, c]),
+            _ => exec.push(c),
+        }
+    }
+    let kind = if service.notifies { "notify" } else { "exec" };
+    let (own, target) = match scope {
+        Scope::User => ("", "default.target"),
+        Scope::System => ("User=@USER@\nPrivateTmp=yes\nProtectSystem=full\n", "multi-user.target"),
+    };
+    let (name, app) = (&env.name, &env.app);
+    format!(
+        "# Written by rdeploy from deploy.toml. `rdeploy {name} setup` writes it again; without this line it does not.\n\
+         [Unit]\nDescription={app} ({name})\nStartLimitIntervalSec=60\nStartLimitBurst=10\n\n\
+         [Service]\nType={kind}\n{own}WorkingDirectory={root}/current\nEnvironmentFile=-{root}/.rdeploy/env\n\
+         ExecStart=/bin/sh -c \"exec {exec}\"\nRestart=on-failure\nRestartSec=1\nKillMode=mixed\n\
+         TimeoutStopSec=30\nNoNewPrivileges=yes\n\n[Install]\nWantedBy={target}\n"
+    )
 }
 
 /// The apps of `deploy.toml` as PM2 writes them. A host's own variables win here already, because the

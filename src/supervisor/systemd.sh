@@ -106,7 +106,7 @@ systemd_check_unit() {
     case $systemd_load in
         loaded) ;;
         not-found)
-            say problem "the unit $systemd_unit is not on the host; install it, then run \`$(systemd_command enable "$systemd_unit")\`"
+            say problem "the unit $systemd_unit is not on the host; $(systemd_cure)"
             return 0
             ;;
         *)
@@ -119,6 +119,7 @@ systemd_check_unit() {
             say problem "the unit $systemd_unit names a release ($ROOT/releases/…), so it would never run another one; let it lead through $ROOT/current"
             ;;
     esac
+    systemd_compare
     if ! systemd_is_user && [ "$(id -u)" != 0 ]; then
         for systemd_verb in restart reset-failed start stop; do
             sudo -n -l systemctl "$systemd_verb" "$systemd_unit" </dev/null >/dev/null 2>&1 ||

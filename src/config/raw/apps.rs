@@ -53,6 +53,8 @@ pub(in crate::config) struct Supervisor {
     pub(in crate::config) logs: Field<Vec<At<String>>>,
     pub(in crate::config) units: Field<Vec<At<String>>>,
     pub(in crate::config) scope: Field<Scope>,
+    pub(in crate::config) exec: Field<String>,
+    pub(in crate::config) notifies: Field<bool>,
 }
 
 /// `[health]`.
@@ -83,6 +85,8 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
         logs: table.read(sink, "logs", |item, sink| item.text_or_texts(sink, paths::log)),
         units: table.read(sink, "units", |item, sink| item.text_or_texts(sink, names::unit)),
         scope: table.read(sink, "scope", |item, sink| item.text(sink, scope)),
+        exec: table.read(sink, "exec", command),
+        notifies: table.read(sink, "notify", Item::flag),
     };
     table.finish(sink, |item, known| unknown::explain(Level::Inner, item, known));
     Some(supervisor)

@@ -187,7 +187,11 @@ fn units_of_systemd_are_the_users_own_unless_it_says_otherwise() {
     let project = valid("systemd.toml");
     let of = |name: &str| project.environment(name).unwrap().supervisor.clone();
     let systemd = |units: &[&str], scope| {
-        Supervisor::Systemd(Systemd { units: units.iter().map(|unit| (*unit).to_owned()).collect(), scope })
+        Supervisor::Systemd(Systemd {
+            units: units.iter().map(|unit| (*unit).to_owned()).collect(),
+            scope,
+            service: None,
+        })
     };
     assert_eq!(of("stage"), systemd(&["shop.service", "worker@1.service"], Scope::User));
     assert_eq!(of("prod"), systemd(&["shop.service"], Scope::System));

@@ -177,7 +177,7 @@ intent() {
                         answer "failed $seq 1"
                     fi
                     ;;
-                prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | activate:locked | recheck:verified | commit:verified | \
+                prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | setup:locked | activate:locked | recheck:verified | commit:verified | \
                     commit:committed | finish:committed | finish:finished | finish:locked)
                     [ "$name" != activate ] || stage=switched
                     action_seq=$seq

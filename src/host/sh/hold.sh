@@ -67,7 +67,7 @@ freeze_line() {
 
 # frozen: whether there is a freeze that this attempt has to respect; it is told then.
 frozen() {
-    case $VERB in recover | unlock | stop | restart | start) return 1 ;; esac
+    case $VERB in recover | unlock | stop | restart | start | setup) return 1 ;; esac
     [ -e "$PRIVATE/freeze" ] || return 1
     say frozen "$(freeze_line)"
 }

@@ -38,6 +38,7 @@ guardian_main() {
             preflight) preflight ;;
             look) look ;;
             status) status ;;
+            setup) setup_look ;;
             logs)
                 # shellcheck disable=SC2086 # words
                 logs $lock_rest || {

@@ -68,6 +68,32 @@ logs_say() {
     done
 }
 
+# setup_look: the steps that would be taken to set this host up. Takes nothing, changes nothing.
+setup_look() {
+    look_place
+    RECIPE=$META/recipe
+    if [ ! -e "$ROOT" ] && [ ! -w "$(standing "$(dirname "$ROOT")")" ] || [ -e "$ROOT" ] && [ ! -w "$ROOT" ]; then
+        # What keeps it from being one, and the cure, is told by the checks.
+        say fact 'place none'
+        return
+    fi
+    [ -d "$ROOT/releases" ] && [ -d "$ROOT/shared" ] || say todo "make $ROOT, with releases and shared"
+    setup_app look
+}
+
+# setup_app look|take
+setup_app() {
+    setup_how=$1
+    [ -f "$RECIPE/kind" ] || return 0
+    (app_env && app_setup "$setup_how") </dev/null
+}
+
+# work_setup: the directories were made with the lock.
+work_setup() {
+    RECIPE=$RUN/meta/recipe
+    setup_app take
+}
+
 # operate OUTCOME FUNCTION...: calls these for the live release, and notes that it was done.
 operate() {
     operate_outcome=$1

@@ -18,6 +18,7 @@ use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
 use crate::config::Scope;
+use crate::config::Service;
 use crate::config::Supervisor;
 use crate::config::Systemd;
 use crate::supervisor::SCRIPTS;
@@ -258,7 +259,9 @@ fn a_site_without_processes_is_proven_by_its_link() {
 #[test]
 fn a_recipe_for_systemd_holds_its_units_and_the_variables_as_systemd_reads_them() {
     let units = vec!["shop.service".to_owned(), "worker@1.service".to_owned()];
-    let mut env = environment(Supervisor::Systemd(Systemd { units, scope: Scope::System }));
+    let service = Service { exec: "bin/server --motto \"100% $HOME\"".to_owned(), notifies: true };
+    let mut env =
+        environment(Supervisor::Systemd(Systemd { units, scope: Scope::System, service: Some(service) }));
     env.vars = BTreeMap::from([
         ("MOTTO".to_owned(), "say \"hi\" to $HOME, `id` and \\".to_owned()),
         ("LINES".to_owned(), "one\ntwo".to_owned()),
@@ -277,5 +280,28 @@ fn a_recipe_for_systemd_holds_its_units_and_the_variables_as_systemd_reads_them(
     LINES="one
     two"
     MOTTO="say \"hi\" to \$HOME, \`id\` and \\"
+    == systemd-unit
+    # Written by rdeploy from deploy.toml. `rdeploy prod setup` writes it again; without this line it does not.
+    [Unit]
+    Description=shop (prod)
+    StartLimitIntervalSec=60
+    StartLimitBurst=10
+
+    [Service]
+    Type=notify
+    User=@USER@
+    PrivateTmp=yes
+    ProtectSystem=full
+    WorkingDirectory=/srv/shop/current
+    EnvironmentFile=-/srv/shop/.rdeploy/env
+    ExecStart=/bin/sh -c "exec bin/server --motto \"100%% $$HOME\""
+    Restart=on-failure
+    RestartSec=1
+    KillMode=mixed
+    TimeoutStopSec=30
+    NoNewPrivileges=yes
+
+    [Install]
+    WantedBy=multi-user.target
     "#);
 }

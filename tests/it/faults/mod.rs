@@ -184,9 +184,9 @@ fn a_revert_of_which_any_part_does_nothing_fails_its_case() {
 
 /// What the guardian can be asked for and nothing of the matrix comes by: the heartbeat, ending one hook,
 /// ending the app of a host inside rdeploy, the freeze, the note of who was left out by `resume`, and
-/// what people do with the app that is live.
-const NOT_OF_A_RUN: [&str; 9] =
-    ["hb", "kill", "stop", "freeze", "thaw", "absent", "restart", "start", "halt"];
+/// what people do with the app that is live, and setting a host up.
+const NOT_OF_A_RUN: [&str; 10] =
+    ["hb", "kill", "stop", "freeze", "thaw", "absent", "restart", "start", "halt", "setup"];
 
 #[test]
 fn everything_that_a_guardian_can_be_asked_for_is_a_place_of_the_matrix() {

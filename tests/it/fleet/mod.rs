@@ -20,6 +20,7 @@ mod locked;
 mod operate;
 mod races;
 mod reverts;
+mod setup;
 mod survives;
 mod systemd;
 mod zero_loss;
