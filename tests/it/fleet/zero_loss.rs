@@ -17,7 +17,7 @@ fn nothing_is_lost_in_a_row_of_deploys(test: &str, example: &Example) {
     site.serves("1.0.0");
 
     let load = Load::on(site);
-    let (deploys, rollbacks) = (times(4, 20), times(1, 5));
+    let (deploys, rollbacks) = (times(2, 20), times(1, 5));
     let mut live = "1.0.0".to_owned();
     for number in 1..=deploys {
         let version = format!("1.0.{number}");
