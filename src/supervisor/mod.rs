@@ -21,6 +21,7 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("pm2.sh"),
     include_str!("pm2-canary.sh"),
     include_str!("command.sh"),
+    include_str!("place.sh"),
     include_str!("systemd.sh"),
     include_str!("probe.sh"),
     include_str!("status.sh"),

@@ -190,20 +190,12 @@ systemd_look() {
         return 0
     fi
     systemd_looked=
-    systemd_doubts='' systemd_count=0
-    systemd_release=$(cd "$RELEASE" && pwd -P) || systemd_release=$RELEASE
-    systemd_releases=$(cd "$ROOT/releases" && pwd -P) || systemd_releases=$ROOT/releases
+    place_begin
     while IFS= read -r systemd_unit; do
         systemd_judge || return
     done <"$RECIPE/systemd-units"
     systemd_looked=$app_now
-    if [ -n "$systemd_doubts" ]; then
-        app_proof="unprovable ${systemd_doubts#; }"
-    elif [ "$systemd_count" = 1 ]; then
-        app_proof="proven 1 process runs from the release"
-    else
-        app_proof="proven $systemd_count processes run from the release"
-    fi
+    place_end
 }
 
 # systemd_judge: one unit. 0 well, 1 failed, 2 not yet.
@@ -240,11 +232,11 @@ systemd_judge() {
     else
         printf '%s\n' "$systemd_now" >"$WORK/systemd-seen.$systemd_unit"
     fi
-    systemd_found=0
+    systemd_before=$place_count
     for systemd_pid in $(systemd_group_pids); do
-        systemd_place || return
+        place_of "$systemd_pid" "$systemd_unit" || return
     done
-    [ "$systemd_found" != 0 ] || systemd_doubts="$systemd_doubts; $systemd_unit has no process"
+    [ "$place_count" != "$systemd_before" ] || place_doubt "$systemd_unit has no process"
 }
 
 # systemd_group_pids: what runs in the unit's control group.
@@ -258,32 +250,6 @@ systemd_group_pids() {
         fi
     done
     [ "$systemd_main" = 0 ] || echo "$systemd_main"
-}
-
-# systemd_place: where a process runs: by its directory, or by its program.
-systemd_place() {
-    app_alive "$systemd_pid" || return 0
-    systemd_found=1
-    systemd_count=$((systemd_count + 1))
-    systemd_cwd=$(readlink "/proc/$systemd_pid/cwd" 2>/dev/null)
-    systemd_exe=$(readlink "/proc/$systemd_pid/exe" 2>/dev/null)
-    if [ -z "$systemd_cwd$systemd_exe" ]; then
-        systemd_doubts="$systemd_doubts; process $systemd_pid of $systemd_unit belongs to another user"
-        return 0
-    fi
-    for systemd_at in "$systemd_exe" "$systemd_cwd"; do
-        case $systemd_at in
-            "$systemd_release" | "$systemd_release"/*) ;;
-            "$systemd_releases"/*)
-                app_reason="process $systemd_pid of $systemd_unit runs from $systemd_at, not from $RELEASE: the old code still runs"
-                return 1
-                ;;
-        esac
-    done
-    case $systemd_cwd:$systemd_exe in
-        "$systemd_release" | "$systemd_release":* | "$systemd_release"/* | *:"$systemd_release"/*) ;;
-        *) systemd_doubts="$systemd_doubts; process $systemd_pid of $systemd_unit works in $systemd_cwd" ;;
-    esac
 }
 
 systemd_done() { :; }
