@@ -11,7 +11,7 @@
 //! | [`config`] | `deploy.toml`: raw, diagnostics, validated | nothing |
 //! | [`artifact`] | choosing files, the deterministic tar, the cache, local builds | `release`, `config`, `event` |
 //! | [`ssh`] | connections; the only folder that knows the SSH library (with `embedded`) | `config`, `shell` |
-//! | [`supervisor`] | PM2, systemd, command, none: what goes into a recipe and how it is started and proven | `config`, `shell` |
+//! | [`supervisor`] | PM2, systemd, supervisord, command, none: what goes into a recipe and how it is started and proven | `config`, `shell` |
 //! | [`host`] | the `.sh` files that run on a host and the typed calls around them | `ssh`, `supervisor`, `artifact`, `config`, `release`, `shell` |
 //! | [`deploy`] | plan, phases, the transaction across the fleet, outcome | `host`, `artifact`, `config`, `event`, `release` |
 //! | [`report`] | turns events into output; nothing else prints | `event` |

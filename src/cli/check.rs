@@ -129,6 +129,11 @@ fn supervisor(environment: &Environment, facts: &Facts) -> String {
             }
             _ => "systemd: not found".to_owned(),
         },
+        "supervisord" => match (word("supervisord", 0), word("supervisord", 1)) {
+            (Some(version), Some(via)) if via == "sudo" => format!("supervisord {version} (through sudo)"),
+            (Some(version), _) => format!("supervisord {version}"),
+            _ => "supervisord: not reached".to_owned(),
+        },
         name => name.to_owned(),
     }
 }

@@ -59,6 +59,8 @@ impl Supervisor {
             status: self.status.or(top.status),
             units: self.units.or(top.units),
             scope: self.scope.or(top.scope),
+            programs: self.programs.or(top.programs),
+            config: self.config.or(top.config),
         }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! The way of a file: `load` finds it, `syntax` parses it, `raw` reads the tree into optional fields that
 //! remember where they stood, `merge` lays an environment over the top level, `validate` judges what only
-//! the merged whole can show and makes the types of `types`, with `rollout` for that key. What is wrong on the way is collected, not
-//! returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
+//! the merged whole can show and makes the types of `types`, with `rollout` and `supervisor` for those keys. What is wrong on the
+//! way is collected, not returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
 //! functions of `host`, `names`, `paths`, `probe` and `units`, which `one_off` uses for the command line.
 
 mod diagnostic;
@@ -19,6 +19,7 @@ mod raw;
 mod reader;
 mod rollout;
 mod suggest;
+mod supervisor;
 mod syntax;
 mod types;
 mod units;
@@ -54,6 +55,7 @@ pub use types::Scope;
 pub use types::Service;
 pub use types::SshSettings;
 pub use types::Supervisor;
+pub use types::Supervisord;
 pub use types::Systemd;
 pub use types::UnknownEnvironment;
 pub use units::parse_duration;

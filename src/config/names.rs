@@ -155,6 +155,27 @@ pub(super) fn unit(text: &str) -> Result<String, Defect> {
     }
 }
 
+/// Reads what supervisorctl takes for a program: `name`, `group:name` or `group:*`.
+pub(super) fn program(text: &str) -> Result<String, Defect> {
+    const HELP: &str = "write its name as `supervisorctl status` shows it, like \"shop\" or \"shop:*\"";
+    printable(text, "the program")?;
+    if text == "all" {
+        let message = "`all` is every program of the host, not only this app's";
+        return Err(Defect::new(message, "name the app's own, like \"shop\""));
+    }
+    let named = |c: char| c.is_ascii_alphanumeric() || "._-@+".contains(c);
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(named);
+    let good = match text.split_once(':') {
+        Some((group, process)) => is_name(group) && (process == "*" || is_name(process)),
+        None => is_name(text),
+    };
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Defect::new(format!("`{}` is no program", excerpt(text)), HELP))
+    }
+}
+
 /// Reads the value of a variable.
 pub(super) fn variable_value(text: &str) -> Result<String, Defect> {
     multi_line(text, "the value")?;

@@ -13,6 +13,7 @@ use super::paths;
 use super::probe;
 use super::raw;
 use super::raw::Kind;
+use super::supervisor;
 use super::types::Environment;
 use super::types::Health;
 use super::types::Hooks;
@@ -231,13 +232,15 @@ fn supervisor(arguments: &OneOff, problems: &mut Problems) -> Supervisor {
     };
     match kind {
         Some(Kind::Pm2) => {
-            Supervisor::Pm2(Pm2::Ecosystem(file.unwrap_or_else(|| validate::ECOSYSTEM.to_owned())))
+            Supervisor::Pm2(Pm2::Ecosystem(file.unwrap_or_else(|| supervisor::ECOSYSTEM.to_owned())))
         }
-        Some(kind @ (Kind::Command | Kind::Systemd)) => {
-            let message = match kind {
-                Kind::Systemd => "--supervisor: `systemd` needs units, which only a deploy.toml can say",
-                _ => "--supervisor: `command` needs commands, which only a deploy.toml can say",
+        Some(kind @ (Kind::Command | Kind::Systemd | Kind::Supervisord)) => {
+            let (kind, what) = match kind {
+                Kind::Systemd => ("systemd", "units"),
+                Kind::Supervisord => ("supervisord", "programs"),
+                _ => ("command", "commands"),
             };
+            let message = format!("--supervisor: `{kind}` needs {what}, which only a deploy.toml can say");
             let help = "write a deploy.toml (see deploy.toml.example), or use `pm2` or `none`";
             problems.0.push(Defect::new(message, help));
             Supervisor::None
@@ -405,7 +408,9 @@ mod tests {
         assert!(with("pm2", None).is_ok());
         assert!(with("none", None).is_ok());
         assert!(with("none", Some("pm2.json")).is_err());
-        assert!(with("systemd", None).is_err());
+        for (kind, needs) in [("systemd", "units"), ("supervisord", "programs"), ("command", "commands")] {
+            assert!(with(kind, None).unwrap_err().to_string().contains(&format!("needs {needs}")));
+        }
         assert!(with("pm", None).unwrap_err().to_string().contains("did you mean `pm2`?"));
     }
 

@@ -196,6 +196,24 @@ pub(super) fn ecosystem(text: &str) -> Result<String, Defect> {
     Err(Defect::new(message, help))
 }
 
+/// Reads a file of the hosts.
+pub(super) fn on_host(text: &str) -> Result<String, Defect> {
+    plain(text)?;
+    if text.starts_with('~') {
+        let message = format!("`{text}` is not absolute: `~` is not expanded on hosts");
+        return Err(Defect::new(message, "write the whole path"));
+    }
+    if !text.starts_with('/') || text.ends_with('/') {
+        let message = format!("`{text}` is not the absolute path of a file");
+        return Err(Defect::new(message, "write where it is on the hosts, from `/` on"));
+    }
+    if text.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+        let message = format!("`{text}` contains `//`, `.` or `..`");
+        return Err(Defect::new(message, format!("write \"{}\"", resolved(text))));
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads a glob of files below `build.source`.
 pub(super) fn glob(text: &str) -> Result<String, Defect> {
     plain(text)?;

@@ -166,6 +166,8 @@ pub enum Supervisor {
     Pm2(Pm2),
     /// systemd.
     Systemd(Systemd),
+    /// supervisord.
+    Supervisord(Supervisord),
 }
 
 impl Supervisor {
@@ -176,6 +178,7 @@ impl Supervisor {
             Self::Command(_) => "command",
             Self::Pm2(_) => "pm2",
             Self::Systemd(_) => "systemd",
+            Self::Supervisord(_) => "supervisord",
         }
     }
 }
@@ -208,6 +211,15 @@ pub enum Scope {
     User,
     /// The host's, restarted with root's rights.
     System,
+}
+
+/// Programs of supervisord that are on the hosts already and lead through `current`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supervisord {
+    /// Their names as supervisorctl takes them: `name`, `group:name` or `group:*`; restarted in this order.
+    pub programs: Vec<String>,
+    /// The file for `supervisorctl -c`; none means the one that is found on the host.
+    pub config: Option<String>,
 }
 
 /// The user's own commands, run by `sh -c` in `current`.

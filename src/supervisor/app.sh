@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Owns the life of an app on this host, whatever keeps it up: check, compile, record, start, verify,
-# commit, stop, restore. What differs between supervisors is in pm2.sh and command.sh, as functions
+# commit, stop, restore. What differs between supervisors is in a file of each kind, as functions
 # named after the kind; how the app is asked whether it is well is in probe.sh.
 #
 # Defines functions only. The caller sets ROOT, RELEASE_ID, RELEASE, RECIPE, BEFORE and WORK, perhaps
@@ -28,7 +28,7 @@ app_health() {
 app_open() {
     app_kind=$(app_setting kind)
     case "$(app_setting version):$app_kind" in
-        1:pm2 | 1:systemd | 1:command | 1:none) ;;
+        1:pm2 | 1:systemd | 1:supervisord | 1:command | 1:none) ;;
         1:*)
             echo "the recipe of release $RELEASE_ID names no supervisor that is known here: '$app_kind'. Deploy again to write a new recipe."
             return 1

@@ -84,6 +84,13 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
                 files.add("systemd-unit", unit(env, service, systemd.scope), false);
             }
         }
+        Supervisor::Supervisord(supervisord) => {
+            files.line("kind", "supervisord");
+            files.lines("supervisord-programs", &supervisord.programs);
+            if let Some(config) = &supervisord.config {
+                files.line("supervisord-config", config);
+            }
+        }
         Supervisor::Pm2(pm2) => {
             files.line("kind", "pm2");
             match pm2 {

@@ -1,5 +1,6 @@
 //! The examples in docs/examples: what they promise by being there. That the Node app and the compiled one
-//! deploy and are replaced without a gap is the fleet tier's business (`fleet/zero_loss.rs`).
+//! deploy and are replaced without a gap, and that the Python app deploys, is the fleet tier's business
+//! (`fleet/zero_loss.rs`, `fleet/supervisord.rs`).
 
 use std::fs;
 use std::path::Path;

@@ -37,6 +37,7 @@ pub(in crate::config) enum Kind {
     Command,
     Pm2,
     Systemd,
+    Supervisord,
 }
 
 /// `[supervisor]`.
@@ -55,6 +56,8 @@ pub(in crate::config) struct Supervisor {
     pub(in crate::config) scope: Field<Scope>,
     pub(in crate::config) exec: Field<String>,
     pub(in crate::config) notifies: Field<bool>,
+    pub(in crate::config) programs: Field<Vec<At<String>>>,
+    pub(in crate::config) config: Field<String>,
 }
 
 /// `[health]`.
@@ -87,6 +90,8 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
         scope: table.read(sink, "scope", |item, sink| item.text(sink, scope)),
         exec: table.read(sink, "exec", command),
         notifies: table.read(sink, "notify", Item::flag),
+        programs: table.read(sink, "programs", |item, sink| item.text_or_texts(sink, names::program)),
+        config: table.read(sink, "config", |item, sink| item.text(sink, paths::on_host)),
     };
     table.finish(sink, |item, known| unknown::explain(Level::Inner, item, known));
     Some(supervisor)
@@ -94,17 +99,13 @@ pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervi
 
 /// Reads the kind of supervisor.
 pub(in crate::config) fn kind(text: &str) -> Result<Kind, Defect> {
-    const KINDS: &[&str] = &["pm2", "systemd", "command", "none"];
+    const KINDS: &[&str] = &["pm2", "systemd", "supervisord", "command", "none"];
     match text {
         "pm2" => Ok(Kind::Pm2),
         "command" => Ok(Kind::Command),
         "none" => Ok(Kind::None),
         "systemd" => Ok(Kind::Systemd),
-        "supervisord" => {
-            let message = "supervisord is not supported by this version yet";
-            let help = "write `kind = \"command\"`, and `start`, `restart`, `stop` and `status` that call it";
-            Err(Defect::new(message, help))
-        }
+        "supervisord" => Ok(Kind::Supervisord),
         _ => {
             let message = format!("`{}` is not a kind of supervisor", names::excerpt(text));
             Err(Defect::new(message, suggest::instead(text, KINDS)))

@@ -196,3 +196,17 @@ fn units_of_systemd_are_the_users_own_unless_it_says_otherwise() {
     assert_eq!(of("stage"), systemd(&["shop.service", "worker@1.service"], Scope::User));
     assert_eq!(of("prod"), systemd(&["shop.service"], Scope::System));
 }
+
+#[test]
+fn programs_of_supervisord_are_named_as_supervisorctl_names_them() {
+    let project = valid("supervisord.toml");
+    let of = |name: &str| project.environment(name).unwrap().supervisor.clone();
+    let supervisord = |programs: &[&str], config: Option<&str>| {
+        Supervisor::Supervisord(Supervisord {
+            programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+            config: config.map(str::to_owned),
+        })
+    };
+    assert_eq!(of("stage"), supervisord(&["shop", "site:worker", "queue:*"], None));
+    assert_eq!(of("prod"), supervisord(&["shop"], Some("/home/deploy/supervisord.conf")));
+}

@@ -7,6 +7,7 @@ mod pm2;
 mod pm2_compile;
 mod probe;
 mod scripts;
+mod supervisord;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

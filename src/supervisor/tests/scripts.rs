@@ -20,6 +20,7 @@ use crate::config::Probe;
 use crate::config::Scope;
 use crate::config::Service;
 use crate::config::Supervisor;
+use crate::config::Supervisord;
 use crate::config::Systemd;
 use crate::supervisor::SCRIPTS;
 use crate::supervisor::recipe_files;
@@ -304,4 +305,27 @@ fn a_recipe_for_systemd_holds_its_units_and_the_variables_as_systemd_reads_them(
     [Install]
     WantedBy=multi-user.target
     "#);
+}
+
+#[test]
+fn a_recipe_for_supervisord_holds_its_programs_and_where_its_configuration_is() {
+    let mut env = environment(Supervisor::Supervisord(Supervisord {
+        programs: ["shop", "site:*"].map(str::to_owned).into(),
+        config: Some("/etc/s.conf".to_owned()),
+    }));
+    env.vars.insert("MOTTO".to_owned(), "it's %h".to_owned());
+    let files = recipe_files(&env, &BTreeMap::new());
+    let own = ["kind", "supervisord-programs", "supervisord-config", "env.sh"];
+    let own = files.into_iter().filter(|file| own.contains(&file.name.as_str()));
+    insta::assert_snapshot!(rendered(&own.collect::<Vec<_>>()), @r"
+    == env.sh (secret)
+    export MOTTO='it'\''s %h'
+    == kind
+    supervisord
+    == supervisord-programs
+    shop
+    site:*
+    == supervisord-config
+    /etc/s.conf
+    ");
 }

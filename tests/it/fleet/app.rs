@@ -33,7 +33,14 @@ impl App {
 
     /// Serves for a moment, then dies.
     pub(crate) fn dies_soon(self) -> Self {
-        self.preceded_by("setTimeout(() => { throw new Error('out of beans'); }, 700);")
+        self.dies_after(700)
+    }
+
+    /// Serves for that many milliseconds, then dies.
+    pub(crate) fn dies_after(self, milliseconds: u32) -> Self {
+        self.preceded_by(&format!(
+            "setTimeout(() => {{ throw new Error('out of beans'); }}, {milliseconds});"
+        ))
     }
 
     /// Ends as if all were well, before it has listened.

@@ -200,3 +200,57 @@ fn a_unit_is_put_back_after_every_bad_release() {
     ];
     each_is_put_back(test, &site, &releases, false);
 }
+
+#[test]
+fn a_program_of_supervisord_is_put_back_after_every_bad_release() {
+    let test = "a_program_of_supervisord_is_put_back_after_every_bad_release";
+    let Some(site) = super::supervisord::open(test, 1) else { return };
+    super::supervisord::with_roots_daemon(&site);
+    // On a slow host an app may live for longer than supervisord takes for too short.
+    let releases = [
+        Bad {
+            name: "throws at its start",
+            app: App::throws_at_start,
+            says: &["shop", "cannot reach the database"],
+            takes_none: true,
+        },
+        Bad {
+            name: "ends with 0 before it listens",
+            app: App::exits_well,
+            says: &["shop is ", "nothing to do"],
+            takes_none: true,
+        },
+        Bad {
+            name: "has no script",
+            app: App::without_script,
+            says: &["shop", "Cannot find module"],
+            takes_none: true,
+        },
+        Bad {
+            name: "never listens",
+            app: App::never_listens,
+            says: &["the health check did not pass within 3 s", "waiting for beans"],
+            takes_none: true,
+        },
+        Bad {
+            name: "listens on another port",
+            app: App::listens_elsewhere,
+            says: &["the health check did not pass within 3 s", "open round the corner"],
+            takes_none: true,
+        },
+        Bad {
+            name: "answers 500",
+            app: |app| app.answers(500),
+            says: &["answered 500", "out of beans"],
+            takes_none: false,
+        },
+        Bad {
+            // Later than supervisord takes it for started.
+            name: "dies after a moment",
+            app: |app| app.dies_after(2500),
+            says: &["shop", "out of beans"],
+            takes_none: false,
+        },
+    ];
+    each_is_put_back(test, &site, &releases, false);
+}

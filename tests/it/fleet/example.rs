@@ -49,6 +49,20 @@ impl Example {
         example
     }
 
+    /// The Python app under supervisord, which root has started with its program.
+    pub(super) fn python_supervisord(site: Site) -> Self {
+        let example = Self::new(site, "python-supervisord", &[]);
+        let user = format!("user={}", example.site.user);
+        let program = example.file("shop.conf", "1.0.0").replace("user=deploy", &user);
+        example.site.on_every_host(|host| {
+            host.root(&format!(
+                "cat >/etc/supervisor/conf.d/shop.conf <<'END'\n{program}END\nsystemctl start supervisor\n\
+                 until supervisorctl status | grep -q ^shop; do sleep 0.1; done"
+            ));
+        });
+        example
+    }
+
     fn new(site: Site, name: &str, replaced: &'static [(&'static str, &'static str)]) -> Self {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name);
         Self { site, directory, replaced }

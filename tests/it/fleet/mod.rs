@@ -21,6 +21,7 @@ mod operate;
 mod races;
 mod reverts;
 mod setup;
+mod supervisord;
 mod survives;
 mod systemd;
 mod zero_loss;

@@ -6,6 +6,7 @@ use super::app::App;
 use super::run::Run;
 use super::site::PATIENCE;
 use super::site::Site;
+use super::supervisord;
 use super::systemd::with_user_unit;
 use crate::support::fleet::eventually;
 
@@ -28,7 +29,7 @@ fn processes(status: &Value) -> Vec<(String, Option<u64>, Option<String>)> {
 }
 
 /// Looks, restarts, stops and starts, and deploys over what was stopped.
-fn is_operated(site: &Site, up: &str, down: &str, workers: usize) {
+fn is_operated(site: &Site, up: &str, down: &str, restarts: Option<u64>, workers: usize) {
     site.write_app(&App::version("v1").says("good morning"));
     site.deploy().ends_with(0);
     let release = site.serves("v1");
@@ -36,7 +37,7 @@ fn is_operated(site: &Site, up: &str, down: &str, workers: usize) {
     let first = site.workers(host);
     let seen = status(site);
     assert_eq!(seen["hosts"][0]["health"], "well", "{seen:#}");
-    assert_eq!(processes(&seen), vec![(up.to_owned(), Some(0), Some(release.clone())); workers], "{seen:#}");
+    assert_eq!(processes(&seen), vec![(up.to_owned(), restarts, Some(release.clone())); workers], "{seen:#}");
     rdeploy(site, &["logs", "-n", "5"]).ends_with(0).says("10.77.0.").says(" | ").says("good morning");
 
     rdeploy(site, &["restart"]).ends_with(0).says("restarted; proven");
@@ -61,24 +62,30 @@ fn is_operated(site: &Site, up: &str, down: &str, workers: usize) {
     site.is_clean();
 }
 
+/// What is written while somebody follows it is shown.
+fn is_followed(site: &Site, write: impl Fn()) {
+    let mut follow = site.start(&["logs", "--follow", "-n", "0", "--hosts", &site.host(1).address]);
+    eventually(PATIENCE, "a line that the app writes", || {
+        write();
+        follow.still_runs();
+        follow.said().contains("| out of beans")
+    });
+    follow.interrupt();
+    follow.wait().ends_with(0);
+}
+
 #[test]
 fn an_app_under_pm2_is_looked_at_restarted_stopped_and_started() {
     let Some(site) = Site::on_three_hosts("an_app_under_pm2_is_looked_at_restarted_stopped_and_started")
     else {
         return;
     };
-    is_operated(&site, "online", "stopped", 2);
+    is_operated(&site, "online", "stopped", Some(0), 2);
 
-    // What is written while somebody follows it is shown.
     let host = site.host(1);
-    let mut follow = site.start(&["logs", "--follow", "-n", "0", "--hosts", &host.address]);
-    eventually(PATIENCE, "a line that the app writes", || {
+    is_followed(&site, || {
         host.must(&site.user, "for log in ~/.pm2/logs/*out*.log; do echo 'out of beans' >>$log; done");
-        follow.still_runs();
-        follow.said().contains("| out of beans")
     });
-    follow.interrupt();
-    follow.wait().ends_with(0);
     site.write_app(&App::version("v3").throws_at_start());
     rdeploy(&site, &[]).ends_with(5);
     assert_eq!(status(&site)["same_release"], true);
@@ -92,5 +99,17 @@ fn an_app_under_systemd_is_looked_at_restarted_stopped_and_started() {
     let test = "an_app_under_systemd_is_looked_at_restarted_stopped_and_started";
     let Some(site) = Site::on_own_hosts(test, 1) else { return };
     let site = with_user_unit(site);
-    is_operated(&site, "active", "inactive", 1);
+    is_operated(&site, "active", "inactive", Some(0), 1);
+}
+
+#[test]
+fn an_app_under_supervisord_is_looked_at_restarted_stopped_and_started() {
+    let test = "an_app_under_supervisord_is_looked_at_restarted_stopped_and_started";
+    let Some(site) = supervisord::open(test, 1) else { return };
+    supervisord::with_roots_daemon(&site);
+    is_operated(&site, "running", "stopped", None, 1);
+    is_followed(&site, || {
+        site.host(1).root("for log in /var/log/supervisor/shop-stdout*; do echo 'out of beans' >>$log; done");
+    });
+    site.is_clean();
 }

@@ -282,8 +282,17 @@ impl Site {
             self.user
         );
         // sshd notices a cut cable only after minutes; that is not the deploy's doing.
-        let expected =
-            ["systemd --user", "(sd-pam)", "PM2 v", "server.js", "release/shop", "dbus-daemon", "sshd: "];
+        let expected = [
+            "systemd --user",
+            "(sd-pam)",
+            "PM2 v",
+            "server.js",
+            "server.py",
+            "release/shop",
+            "/usr/bin/supervisord",
+            "dbus-daemon",
+            "sshd: ",
+        ];
         host.root(&list)
             .lines()
             .filter(|line| !expected.iter().any(|known| line.contains(known)))

@@ -14,6 +14,8 @@ pub(crate) enum Keeper {
     UserUnit,
     /// The host's unit `shop.service`.
     SystemUnit,
+    /// Whatever supervisord of the host, root's or the login user's.
+    Supervisord,
 }
 
 impl Site {
@@ -39,6 +41,7 @@ impl Site {
             Keeper::Pm2 => Self::WORKERS_OF_PM2.to_owned(),
             Keeper::UserUnit => of_unit("systemctl --user"),
             Keeper::SystemUnit => of_unit("systemctl"),
+            Keeper::Supervisord => Self::WORKERS_OF_SUPERVISORD.to_owned(),
         };
         let worker = |line: &str| {
             let (pid, cwd) = line.split_once(' ').unwrap();
@@ -52,5 +55,12 @@ impl Site {
                       for pid in $(cat $pm2/task/*/children); do\n\
                       exe=$(readlink /proc/$pid/exe) && [ \"${exe##*/}\" = node ] || continue\n\
                       [ \"$(head -c 4 /proc/$pid/cmdline)\" != 'PM2 ' ] || continue\n\
+                      echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done";
+
+    const WORKERS_OF_SUPERVISORD: &str = "for daemon in $(grep -lsa supervisord /proc/[0-9]*/cmdline || true); do\n\
+                      daemon=${daemon%/cmdline}\n\
+                      case $(tr '\\0' ' ' <$daemon/cmdline) in /usr/bin/python3*/usr/bin/supervisord*) ;; *) continue ;; esac\n\
+                      for pid in $(cat $daemon/task/*/children); do\n\
+                      [ -O /proc/$pid ] || continue\n\
                       echo $pid \"$(readlink /proc/$pid/cwd || echo gone)\"; done; done";
 }
