@@ -138,15 +138,16 @@ fn supervisor(environment: &Environment, facts: &Facts) -> String {
     }
 }
 
-/// What asks the health check on the host.
+/// What asks the health checks on the host.
 fn probe(facts: &Facts) -> String {
-    match facts.values.get("probe").map(String::as_str) {
-        Some("forward") => "rdeploy, through SSH".to_owned(),
-        Some("command") => "the command".to_owned(),
-        Some("none") => "no health check".to_owned(),
-        Some(tool) => tool.to_owned(),
-        None => "not known".to_owned(),
-    }
+    let Some(tools) = facts.values.get("probe") else { return "not known".to_owned() };
+    let shown = tools.split(' ').map(|tool| match tool {
+        "forward" => "rdeploy through SSH",
+        "command" => "the command",
+        "none" => "no health check",
+        tool => tool,
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn free(facts: &Facts) -> String {

@@ -114,12 +114,12 @@ fn refuse(name: &str, sessions: &[&Session], facts: &[Facts]) -> Result<(), Fata
 
 /// Does it on one host. Returns what to tell of it.
 async fn operate(session: &Session, operation: Operation) -> Done {
-    let heard = Mutex::new((String::new(), false, false));
+    let heard = Mutex::new((String::new(), Vec::new(), false));
     let hear = |say| {
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         match say {
             Say::Proof(level, detail) => heard.0 = format!("{level}: {detail}"),
-            Say::ProbeNeeded => heard.1 = true,
+            Say::ProbeNeeded(check) => heard.1.push(check),
             Say::Fact(name, _) if name == "up" => heard.2 = true,
             Say::Note(text) | Say::Warning(text) => report::note(&format!("{}: {text}", session.name())),
             _ => {}
@@ -127,8 +127,8 @@ async fn operate(session: &Session, operation: Operation) -> Done {
     };
     session.operate(operation, &hear).await?;
     let (proof, unasked, was_up) = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if unasked {
-        session.probe().await?;
+    if !unasked.is_empty() {
+        session.probe(&unasked, false).await?;
     }
     let done = match operation {
         Operation::Restart => "restarted",

@@ -12,8 +12,8 @@ use super::identity;
 use super::launch;
 use crate::config;
 use crate::config::Environment;
-use crate::config::Health;
 use crate::config::Hosts;
+use crate::config::HttpProbe;
 use crate::config::Probe;
 use crate::deploy::Outcome;
 use crate::embedded::EmbeddedHost;
@@ -140,11 +140,11 @@ fn expanded(environment: &Environment, host_vars: &BTreeMap<String, String>) -> 
     let mut environment = environment.clone();
     let port = host_vars.get("PORT").or_else(|| environment.vars.get("PORT"));
     let expand = |url: &str| port.map_or_else(|| url.to_owned(), |port| url.replace("$PORT", port));
-    let probe = environment.health.as_ref().map(|health| match &health.probe {
-        Probe::Http(url) => Probe::Http(expand(url)),
-        other => other.clone(),
-    });
-    environment.health = environment.health.zip(probe).map(|(health, probe)| Health { probe, ..health });
+    for health in &mut environment.health {
+        if let Probe::Http(HttpProbe { url, .. }) = &mut health.probe {
+            *url = expand(url);
+        }
+    }
     environment
 }
 
@@ -206,7 +206,8 @@ mod tests {
         let project = config::load(Some(&file), dir.path()).unwrap();
         let environment = project.environment("dev").unwrap();
         let vars = BTreeMap::from([("PORT".to_owned(), "4711".to_owned())]);
-        let health = expanded(environment, &vars).health.unwrap();
-        assert_eq!(health.probe, Probe::Http("http://127.0.0.1:4711/x".to_owned()));
+        let health = expanded(environment, &vars).health;
+        let probe = Probe::Http(HttpProbe::at("http://127.0.0.1:4711/x".to_owned()));
+        assert_eq!(health, [config::Health::of(probe)]);
     }
 }

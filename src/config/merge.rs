@@ -1,7 +1,9 @@
 //! Owns how an environment lies over the top level: tables merge key by key, arrays and plain values
 //! replace, and choosing another kind of supervisor or probe leaves the one above out altogether. A rollout
-//! is one decision: one in an environment replaces the one above.
+//! is one decision: one in an environment replaces the one above. So are several health checks.
 
+use super::raw::Ask;
+use super::raw::Check;
 use super::raw::Health;
 use super::raw::Layer;
 use super::raw::Ssh;
@@ -20,7 +22,7 @@ impl Layer {
             linked_dirs: self.linked_dirs.or_else(|| top.linked_dirs.clone()),
             linked_files: self.linked_files.or_else(|| top.linked_files.clone()),
             supervisor: self.supervisor.over(&top.supervisor),
-            health: self.health.over(&top.health),
+            health: health(self.health, top.health.as_ref()),
             hooks,
             ssh: self.ssh.over(&top.ssh),
             path: self.path.or_else(|| top.path.clone()),
@@ -65,22 +67,65 @@ impl Supervisor {
     }
 }
 
-impl Health {
-    fn over(self, top: &Self) -> Self {
-        let top = top.clone();
-        let chosen = self.http.is_some() || self.tcp.is_some() || self.command.is_some();
-        let (http, tcp, command) = match chosen {
-            true => (self.http, self.tcp, self.command),
-            false => (top.http, top.tcp, top.command),
+/// One table over one table merges; as soon as there are several on either side, the nearer replaces.
+fn health(own: Option<Health>, top: Option<&Health>) -> Option<Health> {
+    match (own, top) {
+        (None, top) => top.cloned(),
+        (Some(Health::One(own)), Some(Health::One(top))) => {
+            Some(Health::One(Box::new(own.over(Check::clone(top)))))
+        }
+        (Some(Health::One(own)), Some(Health::Several(_))) => {
+            Some(Health::One(Box::new(Check { instead_of_several: true, ..*own })))
+        }
+        (Some(own), _) => Some(own),
+    }
+}
+
+impl Check {
+    fn over(self, top: Self) -> Self {
+        let top = match self.kind_over(&top) {
+            None => top,
+            Some(kind) if Some(kind) == top.kind() => Self { http: None, tcp: None, command: None, ..top },
+            Some(_) => Self {
+                span: top.span,
+                timeout: top.timeout,
+                interval: top.interval,
+                successes: top.successes,
+                delay: top.delay,
+                ..Self::default()
+            },
         };
+        let mut headers = top.headers;
+        match (&mut headers, self.headers) {
+            (Some(above), Some(own)) => {
+                if let (Some(above), Some(own)) = (&mut above.value, own.value) {
+                    above.extend(own);
+                }
+            }
+            (headers, own) => *headers = own.or(headers.take()),
+        }
         Self {
-            span: self.span.or(top.span),
-            http,
-            tcp,
-            command,
+            span: self.span,
+            instead_of_several: false,
+            http: self.http.or(top.http),
+            tcp: self.tcp.or(top.tcp),
+            command: self.command.or(top.command),
+            socket: self.socket.or(top.socket),
+            host: self.host.or(top.host),
+            status: self.status.or(top.status),
+            body: self.body.or(top.body),
+            headers,
             timeout: self.timeout.or(top.timeout),
             interval: self.interval.or(top.interval),
+            successes: self.successes.or(top.successes),
+            delay: self.delay.or(top.delay),
         }
+    }
+
+    /// The kind of question this table chooses, when it lies over `top`: a `socket` alone only says through
+    /// what the page above is asked for.
+    fn kind_over(&self, top: &Self) -> Option<Ask> {
+        self.kind().filter(|kind| *kind != Ask::Socket || top.kind() != Some(Ask::Http))
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! The way of a file: `load` finds it, `syntax` parses it, `raw` reads the tree into optional fields that
 //! remember where they stood, `merge` lays an environment over the top level, `validate` judges what only
-//! the merged whole can show and makes the types of `types`, with `rollout` and `supervisor` for those keys. What is wrong on the
-//! way is collected, not returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
+//! the merged whole can show and makes the types of `types`, with `checks`, `rollout` and `supervisor` for those
+//! keys. What is wrong on the way is collected, not returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
 //! functions of `host`, `names`, `paths`, `probe` and `units`, which `one_off` uses for the command line.
 
+mod checks;
 mod diagnostic;
+mod health;
 mod host;
 mod load;
 mod merge;
@@ -29,6 +31,11 @@ mod validate;
 mod tests;
 
 pub use diagnostic::Report;
+pub use health::Header;
+pub use health::Health;
+pub use health::HttpProbe;
+pub use health::Probe;
+pub use health::Statuses;
 pub use load::ConfigError;
 pub use load::FILE_NAME;
 pub use load::load;
@@ -40,7 +47,6 @@ pub use types::Batch;
 pub use types::Build;
 pub use types::CommandSupervisor;
 pub use types::Environment;
-pub use types::Health;
 pub use types::Hook;
 pub use types::Hooks;
 pub use types::Host;
@@ -48,7 +54,6 @@ pub use types::Hosts;
 pub use types::Instances;
 pub use types::Pm2;
 pub use types::Pm2App;
-pub use types::Probe;
 pub use types::Project;
 pub use types::Rollout;
 pub use types::Scope;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::diagnostic::Defect;
+use super::health::Health;
 use super::host;
 use super::names;
 use super::paths;
@@ -15,7 +16,6 @@ use super::raw;
 use super::raw::Kind;
 use super::supervisor;
 use super::types::Environment;
-use super::types::Health;
 use super::types::Hooks;
 use super::types::Host;
 use super::types::Hosts;
@@ -116,11 +116,10 @@ pub fn one_off(arguments: OneOff) -> Result<Environment, OneOffError> {
     let app = app(&arguments, &mut problems);
     let (hosts, deploy_to) = targets(&arguments.targets, &mut problems);
     let supervisor = supervisor(&arguments, &mut problems);
-    let health = arguments.health.as_deref().and_then(|text| {
-        let probe = problems.judged("--health", probe::any(text))?;
-        let (timeout, interval) = (validate::HEALTH_TIMEOUT, validate::HEALTH_INTERVAL);
-        Some(Health { probe, timeout, interval })
-    });
+    let health = arguments
+        .health
+        .as_deref()
+        .and_then(|text| Some(Health::of(problems.judged("--health", probe::any(text))?)));
     let mut build = raw::default_build();
     build.run = problems.each("--build", &arguments.build, names::command);
     build.include = problems.each("--include", &arguments.include, paths::glob);
@@ -141,7 +140,7 @@ pub fn one_off(arguments: OneOff) -> Result<Environment, OneOffError> {
         build,
         supervisor,
         settle: validate::SETTLE,
-        health,
+        health: health.into_iter().collect(),
         hooks: Hooks::default(),
         hosts: Hosts::Listed(hosts),
         max_unreachable: 0,
@@ -272,7 +271,7 @@ fn collisions(dirs: &[String], files: &[String], problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::types::Probe;
+    use crate::config::health::Probe;
 
     fn targets(targets: &[&str]) -> OneOff {
         OneOff {
@@ -310,7 +309,7 @@ mod tests {
         .unwrap();
         assert_eq!(environment.app, "shop");
         assert_eq!(environment.supervisor, Supervisor::Pm2(Pm2::Ecosystem("pm2.json".to_owned())));
-        let probe = environment.health.map(|health| health.probe);
+        let probe = environment.health.into_iter().next().map(|health| health.probe);
         assert_eq!(probe, Some(Probe::Tcp { host: "127.0.0.1".to_owned(), port: 3000 }));
         assert_eq!(
             (environment.linked_dirs, environment.linked_files),

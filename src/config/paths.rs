@@ -183,6 +183,27 @@ pub(super) fn log(text: &str) -> Result<String, Defect> {
     }
 }
 
+/// Reads the path of a Unix socket: absolute, or relative to `deploy_to`.
+pub(super) fn socket(text: &str) -> Result<String, Defect> {
+    /// The kernel's limit, less the end.
+    const LONGEST: usize = 107;
+    let what = "the socket's path";
+    let path = match text.strip_prefix('/') {
+        Some(below) => format!("/{}", relative(below, what)?),
+        None => relative(text, what)?,
+    };
+    if path.len() > LONGEST {
+        let message =
+            format!("the socket's path has {} bytes; there cannot be more than {LONGEST}", path.len());
+        return Err(Defect::new(message, "give the socket a shorter path"));
+    }
+    if text.ends_with('/') {
+        let message = format!("`{text}` is a directory; a socket is a file in one");
+        return Err(Defect::new(message, format!("write \"{path}/app.sock\"")));
+    }
+    Ok(path)
+}
+
 /// Reads the name of a PM2 ecosystem file: PM2 itself runs files of other names as apps.
 pub(super) fn ecosystem(text: &str) -> Result<String, Defect> {
     const ENDS: [&str; 6] = [".config.js", ".config.cjs", ".config.mjs", ".json", ".yml", ".yaml"];
@@ -268,6 +289,17 @@ fn resolved(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_is_absolute_or_below_deploy_to() {
+        for good in ["/run/shop.sock", "current/tmp/app.sock", "shared/my app.sock"] {
+            assert_eq!(socket(good), Ok(good.to_owned()));
+        }
+        let long = format!("/{}", "x".repeat(107));
+        for bad in ["", "/", "~/app.sock", "../app.sock", "/run/../app.sock", "run/", "a//b", "a\\b", &long] {
+            assert!(socket(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn deploy_to_is_an_absolute_directory_of_its_own() {

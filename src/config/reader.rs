@@ -41,6 +41,11 @@ pub(super) fn value<T>(field: Field<T>) -> Option<T> {
     field.and_then(|given| given.value)
 }
 
+/// Where a field's key stands, if it was written.
+pub(super) fn key<T>(field: &Field<T>) -> Option<Span> {
+    field.as_ref().map(|given| given.key.clone())
+}
+
 /// One value of the tree with the name it goes by in messages.
 #[derive(Clone, Debug)]
 pub(super) struct Item<'a> {

@@ -7,6 +7,7 @@ use super::raw;
 use super::raw::Kind;
 use super::reader::At;
 use super::reader::Field;
+use super::reader::key;
 use super::reader::value;
 use super::types::CommandSupervisor;
 use super::types::Pm2;
@@ -15,7 +16,6 @@ use super::types::Service;
 use super::types::Supervisor;
 use super::types::Supervisord;
 use super::types::Systemd;
-use super::validate::key;
 
 /// The ecosystem file where none is named. The reference in docs/configuration.md repeats it.
 pub(super) const ECOSYSTEM: &str = "ecosystem.config.js";

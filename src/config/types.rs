@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::health::Health;
 use super::names;
 use super::suggest;
 
@@ -80,8 +81,8 @@ pub struct Environment {
     pub supervisor: Supervisor,
     /// How long processes must stay up before they count as proven.
     pub settle: Duration,
-    /// The probe that decides between keeping and putting back.
-    pub health: Option<Health>,
+    /// The checks that decide between keeping and putting back; all of them have to pass.
+    pub health: Vec<Health>,
     /// The user's commands at named points.
     pub hooks: Hooks,
     /// Where it goes.
@@ -272,33 +273,6 @@ pub enum Instances {
     Max,
     /// That many.
     Count(u16),
-}
-
-/// The probe, run on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What is asked.
-    pub probe: Probe,
-    /// How long the app may take to become healthy.
-    pub timeout: Duration,
-    /// Time between two questions.
-    pub interval: Duration,
-}
-
-/// What a health check asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// An `http://` URL that must answer 2xx or 3xx.
-    Http(String),
-    /// A TCP port that must accept a connection.
-    Tcp {
-        /// Address on the host.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// A command that must exit 0.
-    Command(String),
 }
 
 /// The user's commands at named points, in order.

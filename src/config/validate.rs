@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::checks;
 use super::diagnostic::Defect;
 use super::diagnostic::Diagnostic;
 use super::diagnostic::Sink;
@@ -23,21 +24,17 @@ use super::suggest;
 use super::supervisor;
 use super::types::Build;
 use super::types::Environment;
-use super::types::Health;
 use super::types::Hook;
 use super::types::Hooks;
 use super::types::Hosts;
 use super::types::Project;
 use super::types::SshSettings;
-use super::units;
 
 /// What is meant where nothing is written. The reference in docs/configuration.md repeats these.
 pub(super) const KEEP_RELEASES: usize = 5;
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
-pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes the project of a file; none without an app.
 pub(super) fn project(raw: raw::File, file: PathBuf, root: &Path, sink: &mut Sink<'_>) -> Option<Project> {
@@ -122,7 +119,7 @@ fn merged(
         build: build.clone(),
         supervisor: supervisor::supervisor(layer.supervisor, sink),
         settle,
-        health: health(layer.health, sink),
+        health: checks::checks(layer.health, sink),
         hooks: hooks(layer.hooks),
         hosts,
         max_unreachable: 0,
@@ -210,40 +207,6 @@ fn linked(layer: &raw::Layer, sink: &mut Sink<'_>) {
     }
 }
 
-fn health(raw: raw::Health, sink: &mut Sink<'_>) -> Option<Health> {
-    let span = raw.span?;
-    let probes = [raw.http, raw.tcp, raw.command];
-    let mut keys: Vec<Span> = probes.iter().filter_map(key).collect();
-    keys.sort_by_key(|key| key.start);
-    match keys.as_slice() {
-        [] => {
-            let help =
-                "add `http = \"http://127.0.0.1:3000/healthz\"`, `tcp = \"3000\"` or `command = \"…\"`";
-            sink.report_absence(&span, Defect::new("the health check has nothing to ask", help));
-        }
-        [_] => {}
-        [first, others @ ..] => {
-            for other in others {
-                let message = "a health check asks one thing: `http`, `tcp` or `command`";
-                let defect = Defect::new(message, "keep one of them; a `command` can ask several things");
-                sink.report_with(other, defect, first, "already asked here");
-            }
-        }
-    }
-    let timeout = value(raw.timeout.clone()).unwrap_or(HEALTH_TIMEOUT);
-    let interval = value(raw.interval.clone()).unwrap_or(HEALTH_INTERVAL.min(timeout));
-    if let (true, Some(given)) = (interval > timeout, &raw.interval) {
-        let (i, t) = (units::show(interval), units::show(timeout));
-        let defect = Defect::new(
-            format!("`interval` ({i}) is longer than `timeout` ({t})"),
-            "shorten the interval, or give the app more time",
-        );
-        sink.report(&given.span, defect);
-    }
-    let probe = probes.into_iter().find_map(value)?;
-    Some(Health { probe, timeout, interval })
-}
-
 fn hooks(mut raw: raw::Hooks) -> Hooks {
     let mut take = |point: &str| -> Vec<Hook> {
         value(raw.remove(point)).unwrap_or_default().into_iter().map(|hook| hook.hook).collect()
@@ -269,11 +232,6 @@ fn ssh(raw: raw::Ssh) -> SshSettings {
         known_hosts: plain(raw.known_hosts),
         connect_timeout: value(raw.connect_timeout).unwrap_or(CONNECT_TIMEOUT),
     }
-}
-
-/// Where a field's key stands, if it was written.
-pub(super) fn key<T>(field: &Field<T>) -> Option<Span> {
-    field.as_ref().map(|given| given.key.clone())
 }
 
 /// The roles that hosts name anywhere in the file.

@@ -91,10 +91,10 @@ impl<H: Host> Transaction<'_, H> {
         Ok(())
     }
 
-    /// Does what ends with a proof, and asks the health check from here where the host cannot.
+    /// Does what ends with a proof, and asks the health checks from here that the host cannot.
     async fn prove(&self, member: &Member<H>, action: &Action) -> Result<(Proof, String), HostError> {
         let host = &member.host;
-        let said = Mutex::new((Proof::Proven, String::new(), false));
+        let said = Mutex::new((Proof::Proven, String::new(), Vec::new()));
         let heard = |say: Say| {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             match say {
@@ -102,14 +102,14 @@ impl<H: Host> Transaction<'_, H> {
                     said.0 = if level == "proven" { Proof::Proven } else { Proof::Unprovable };
                     said.1 = detail;
                 }
-                Say::ProbeNeeded => said.2 = true,
+                Say::ProbeNeeded(check) => said.2.push(check),
                 say => self.heard(host, say),
             }
         };
         host.act(action, &heard).await?;
-        let (proof, detail, probe_needed) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if probe_needed {
-            host.probe().await?;
+        let (proof, detail, unasked) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !unasked.is_empty() {
+            host.probe(&unasked, *action == Action::Recheck).await?;
         }
         Ok((proof, detail))
     }

@@ -1,4 +1,4 @@
-//! Owns one TCP stream from a client of an embedded host to a port on loopback.
+//! Owns one stream from a client of an embedded host to a port on loopback, or to a Unix socket.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use russh::Channel;
 use russh::server::Msg;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -33,9 +35,13 @@ pub(super) async fn connect(addresses: &[IpAddr], port: u16) -> Option<TcpStream
 }
 
 /// Carries bytes both ways until the client closes, or the other side has ended and been heard out.
-pub(super) async fn carry(channel: Channel<Msg>, socket: TcpStream, spill: Spill) {
+pub(super) async fn carry(
+    channel: Channel<Msg>,
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin + Send + 'static,
+    spill: Spill,
+) {
     let (read, write) = channel.split();
-    let (from, to) = socket.into_split();
     let closed = CancellationToken::new();
     let input = tokio::spawn(process::empty(read, spill.clone(), closed.clone()));
     let feeding = tokio::spawn(process::feed(spill, to));

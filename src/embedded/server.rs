@@ -1,5 +1,5 @@
 //! Owns the connections to an embedded host: who may log in, and what may be asked for, which is
-//! running a command or reaching a port on loopback. Everything else is refused.
+//! running a command, or reaching a port on loopback or a Unix socket. Everything else is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use russh::server::PublicKeyOffer;
 use russh::server::Session;
 use russh::server::VerifiedPublicKey;
 use tokio::net::TcpListener;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -158,9 +159,31 @@ impl server::Handler for Client {
             match forward::connect(&addresses, port).await {
                 Some(socket) => {
                     reply.accept().await;
-                    forward::carry(channel, socket, spill).await;
+                    let (from, to) = socket.into_split();
+                    forward::carry(channel, from, to, spill).await;
                 }
                 None => reply.reject(ChannelOpenFailure::ConnectFailed).await,
+            }
+        });
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (spill, path) = (self.spill(), path.to_owned());
+        tokio::spawn(async move {
+            match UnixStream::connect(path).await {
+                Ok(socket) => {
+                    reply.accept().await;
+                    let (from, to) = socket.into_split();
+                    forward::carry(channel, from, to, spill).await;
+                }
+                Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
             }
         });
         Ok(())

@@ -225,8 +225,9 @@ pub trait Host: Send + Sync + 'static {
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Asks the health check through the connection, for a host that has no tool to ask with.
-    fn probe(&self) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Asks the health checks with these numbers, from 1, through the connection, for a host that has no tool
+    /// to ask with; those that were well before (`again`) only once in a good while.
+    fn probe(&self, checks: &[usize], again: bool) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Frees the lock and ends the guardian.
     fn leave(&self) -> impl Future<Output = Result<(), HostError>> + Send;

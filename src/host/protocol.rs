@@ -59,8 +59,8 @@ pub enum Say {
     RevertedLink(String),
     /// The app was proven, or could not be: "proven" or "unprovable", and how.
     Proof(String, String),
-    /// The host has no tool for the health check; the client is to ask.
-    ProbeNeeded,
+    /// The host has no tool for the health check of this number, from 1; the client is to ask.
+    ProbeNeeded(usize),
     /// The lock's owner.
     Held(String),
     /// The freeze that keeps this attempt from the lock.
@@ -101,7 +101,7 @@ impl Say {
                 let (level, detail) = pair();
                 Self::Proof(level, detail)
             }
-            "probe-needed" => Self::ProbeNeeded,
+            "probe-needed" => Self::ProbeNeeded(text.parse().unwrap_or(1)),
             "held" => Self::Held(own),
             "frozen" => Self::Frozen(own),
             "reason" => Self::Reason(own),
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(Line::parse("say undone reverted"), undone(Undone::Reverted));
         assert_eq!(Line::parse("say undone committed"), undone(Undone::Committed));
         assert_eq!(Line::parse("say undone failed no space"), undone(Undone::Failed("no space".into())));
-        assert_eq!(Line::parse("say probe-needed "), Line::Say(Say::ProbeNeeded));
+        assert_eq!(Line::parse("say probe-needed 2"), Line::Say(Say::ProbeNeeded(2)));
         for noise in ["", "Welcome to Debian", "ok then", "failed", "rdeploy-guardian x"] {
             assert_eq!(Line::parse(noise), Line::Noise, "{noise}");
         }

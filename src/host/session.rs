@@ -346,15 +346,25 @@ impl Host for Session {
         }
     }
 
-    async fn probe(&self) -> Result<(), HostError> {
+    async fn probe(&self, checks: &[usize], again: bool) -> Result<(), HostError> {
         let refused = |reason: String| HostError::Refused { output: reason.clone(), reason };
-        match &self.settings.environment.health {
-            Some(health) => probe::until_healthy(&self.connection, health).await.map_err(refused),
-            None => Err(refused(
-                "the host has no program to ask the release's health check with; install curl or wget there"
-                    .to_owned(),
-            )),
+        let environment = &self.settings.environment;
+        for number in checks {
+            let Some(health) = number.checked_sub(1).and_then(|place| environment.health.get(place)) else {
+                return Err(refused(
+                    "the host has no program to ask the release's health check with; install curl or wget there"
+                        .to_owned(),
+                ));
+            };
+            let label = match environment.health.len() {
+                1 => "the health check".to_owned(),
+                of => format!("health check {number} of {of} ({})", health.probe),
+            };
+            probe::until_healthy(&self.connection, self.settings.root(), health, again)
+                .await
+                .map_err(|reason| refused(format!("{label} {reason}")))?;
         }
+        Ok(())
     }
 
     async fn leave(&self) -> Result<(), HostError> {

@@ -163,13 +163,15 @@ impl SessionSettings {
         format!("{}/.rdeploy/run/{}", self.root(), self.token)
     }
 
-    fn root(&self) -> &str {
+    /// `deploy_to`, without a slash at its end.
+    pub(super) fn root(&self) -> &str {
         self.environment.deploy_to.trim_end_matches('/')
     }
 
     /// How long the switch, the restart and the proof may take together.
     pub(super) fn activate_limit(&self) -> Duration {
-        let health = self.environment.health.as_ref().map_or(Duration::ZERO, |health| health.timeout);
+        // They are asked one after the other, and one may take all its time for an answer.
+        let health: Duration = self.environment.health.iter().map(config::Health::patience).sum();
         Duration::from_secs(180) + self.environment.settle + health * 2
     }
 

@@ -24,6 +24,7 @@ use super::exec::Chunk;
 use super::exec::Exec;
 use super::exec::Exit;
 use super::forward;
+use super::forward::Forward;
 use super::host_key::Client;
 use crate::shell::Command;
 
@@ -102,6 +103,12 @@ pub struct Output {
     pub exit: Exit,
 }
 
+/// Where a stream through a connection ends.
+enum To {
+    Port(String, u16),
+    Socket(String),
+}
+
 impl Connection {
     pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>) -> Self {
         Self { inner: Arc::new(Inner { handle, fate, channels: Arc::new(Semaphore::new(CHANNELS)) }) }
@@ -163,13 +170,33 @@ impl Connection {
         host: &str,
         port: u16,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ChannelError> {
-        let (inner, host) = (Arc::clone(&self.inner), host.to_owned());
+        self.forward(To::Port(host.to_owned(), port)).await
+    }
+
+    /// Opens a connection from the host to a Unix socket there.
+    pub async fn forward_socket(
+        &self,
+        path: &str,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ChannelError> {
+        self.forward(To::Socket(path.to_owned())).await
+    }
+
+    async fn forward(&self, to: To) -> Result<Forward, ChannelError> {
+        let inner = Arc::clone(&self.inner);
         let opening = tokio::spawn(async move {
             let permit = inner.permit().await?;
-            let opened =
-                inner.handle.channel_open_direct_tcpip(host.clone(), port.into(), "127.0.0.1", 0).await;
-            let channel =
-                opened.map_err(|error| inner.refused(&format!("connect to {host}:{port}"), error))?;
+            let (opened, what) = match to {
+                To::Port(host, port) => {
+                    let what = format!("connect to {host}:{port}");
+                    let port = port.into();
+                    (inner.handle.channel_open_direct_tcpip(host, port, "127.0.0.1", 0).await, what)
+                }
+                To::Socket(path) => {
+                    let what = format!("connect to {path}");
+                    (inner.handle.channel_open_direct_streamlocal(path).await, what)
+                }
+            };
+            let channel = opened.map_err(|error| inner.refused(&what, error))?;
             Ok(forward::start(channel, permit))
         });
         opening.await.unwrap_or_else(|_| Err(self.inner.fate.lost()))

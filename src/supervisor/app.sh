@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Owns the life of an app on this host, whatever keeps it up: check, compile, record, start, verify,
 # commit, stop, restore. What differs between supervisors is in a file of each kind, as functions
-# named after the kind; how the app is asked whether it is well is in probe.sh.
+# named after the kind; how the app is asked whether it is well is in probe.sh and ask.sh.
 #
 # Defines functions only. The caller sets ROOT, RELEASE_ID, RELEASE, RECIPE, BEFORE and WORK, perhaps
 # LEAVING (the recipe of the release that is left) and REVERT=1, and provides `say KEY TEXT`.
@@ -15,13 +15,6 @@ app_setting() {
         IFS= read -r app_value <"$RECIPE/$1" || :
     fi
     printf '%s\n' "${app_value:-${2-}}"
-}
-
-# app_health KEY: prints one value of the recipe's health check.
-app_health() {
-    if [ -f "$RECIPE/health" ]; then
-        sed -n "s/^$1=//p" "$RECIPE/health"
-    fi
 }
 
 # app_open: reads the kind of the recipe into app_kind; fails when this program cannot run it.
@@ -87,7 +80,8 @@ app_limit() {
         [ "$app_status" -ne 143 ] || app_status=124
         return "$app_status"
     fi
-    "$@" &
+    # A program in the background would have no standard input.
+    { "$@" <&7 7<&- & } 7<&0
     app_await $! "$app_seconds" && return
     app_status=$?
     if [ "$app_status" -eq 124 ]; then
@@ -159,11 +153,7 @@ app_env() {
 app_check() {
     app_open || return
     "${app_kind}_check"
-    case $(app_health kind) in
-        http | tcp) say fact "probe $(probe_tool || echo forward)" ;;
-        command) say fact "probe command" ;;
-        *) say fact "probe none" ;;
-    esac
+    say fact "probe $(probe_tools)"
 }
 
 # app_compile: in prepare, in the unpacked release that is not live yet. Ends with a recipe that can be
@@ -229,25 +219,20 @@ app_verify() {
 
 # app_recheck: whether what app_verify proved still holds. What was up and is down now has failed.
 app_recheck() {
-    command_seen=1
+    command_seen=1 app_again=1
     app_verify
 }
 
 # app_watch: looks until it is clear.
 app_watch() {
     app_settle=$(app_setting settle 5)
-    app_wants=$(app_health kind)
-    app_patience=$(app_health timeout)
-    app_pause=$(app_health interval)
-    : "${app_patience:=30}" "${app_pause:=1}"
-    app_proof='' app_reason='' app_answer=''
+    app_proof='' app_reason=''
     app_clock
     app_began=$app_fine
     app_stable=$app_fine
     [ ! -f "$WORK/started" ] || read -r app_stable <"$WORK/started"
-    app_next=$app_now
-    app_well=no
-    [ -n "$app_wants" ] || app_well=unasked
+    probe_begin
+    app_patience=$((${probe_longest:-0} > 0 ? probe_longest : 30))
 
     while :; do
         "${app_kind}_look" quick
@@ -267,28 +252,22 @@ app_watch() {
                 fi
                 ;;
         esac
-        if [ "$app_well" != unasked ] && [ "$app_well" != unaskable ] && [ "$app_now" -ge "$app_next" ]; then
-            app_answer=$(probe_once)
-            case $? in
-                0) app_well=yes ;;
-                2) app_well=unaskable ;;
-                *) app_well=no ;;
-            esac
-            app_clock
-            app_next=$((app_now + app_pause))
-        fi
+        probe_due
         if [ $((app_fine - app_stable)) -ge $((app_settle * 100)) ] && [ "$app_look" -eq 0 ]; then
-            if [ "$app_well" != no ]; then
-                app_conclude
-                case $? in
-                    0) return 0 ;;
-                    1) return 1 ;;
-                esac
-            elif [ $((app_fine - app_began)) -ge $((app_patience * 100)) ]; then
-                app_reason="the health check did not pass within $app_patience s. The last answer: $app_answer"
-                app_failed
-                return 1
-            fi
+            probe_clear
+            case $? in
+                0)
+                    app_conclude
+                    case $? in
+                        0) return 0 ;;
+                        1) return 1 ;;
+                    esac
+                    ;;
+                1)
+                    app_failed
+                    return 1
+                    ;;
+            esac
         fi
         app_nap
     done
@@ -304,15 +283,10 @@ app_conclude() {
             ;;
         2) return 2 ;;
     esac
-    if [ "$app_well" = yes ]; then
-        # What was healthy once may have died since; ask once more, at the end of the settle time.
-        if ! app_answer=$(probe_once); then
-            app_well=no
-            return 2
-        fi
-    fi
+    # What was healthy once may have died since; ask once more, at the end of the settle time.
+    probe_due all || return 2
     say proof "${app_proof:-unprovable nothing tells which release a process came from}"
-    [ "$app_well" != unaskable ] || say probe-needed "no curl, wget, node, python3, bash or nc on this host"
+    probe_unasked
     return 0
 }
 

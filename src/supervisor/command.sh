@@ -28,7 +28,7 @@ command_run() {
     command_name=$1
     command_log=$WORK/command.log
     # What is asked again and again must not hide what the last start wrote.
-    [ "$1" != status ] || command_log=$WORK/status.log
+    case $1 in status | health-command*) command_log=$WORK/$1.log ;; esac
     : >"$command_log" || return
     (
         set -- "$RECIPE/$1" "$2"

@@ -27,6 +27,7 @@ pub const SCRIPTS: &[&str] = &[
     include_str!("supervisord.sh"),
     include_str!("supervisord-see.sh"),
     include_str!("probe.sh"),
+    include_str!("ask.sh"),
     include_str!("status.sh"),
     include_str!("setup.sh"),
 ];

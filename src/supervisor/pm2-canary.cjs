@@ -53,20 +53,23 @@ const table = () => {
     return rows;
 };
 
-// What the health check asks; null when a connection would tell nothing.
+// What the (first) health check asks; null when a connection would tell nothing. Where it wants more than a good
+// status, only that the connection is taken is asked for here; the whole check comes later.
 const target = (file) => {
     const check = {};
     for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
         const at = line.indexOf('=');
         if (at > 0) check[line.slice(0, at)] = line.slice(at + 1);
     }
-    const patience = 1000 * (Number(check.timeout) || 30);
+    const patience = 1000 * ((Number(check.timeout) || 30) + (Number(check.delay) || 0));
     if (check.kind === 'tcp') {
         return { patience, host: check.host, port: Number(check.port), shown: 'port ' + check.port + ' on ' + check.host };
     }
-    if (check.kind !== 'http') return null;
+    if (check.kind !== 'http' || check.socket) return null;
     const url = new URL(check.url);
-    const question = 'GET ' + url.pathname + url.search + ' HTTP/1.1\r\nHost: ' + url.host +
+    const headers = fs.existsSync(file + '-headers') ? fs.readFileSync(file + '-headers', 'utf8').split('\n').filter(Boolean) : [];
+    const more = check.status || fs.existsSync(file + '-body') || headers.length > (check.name ? 1 : 0);
+    const question = more ? undefined : 'GET ' + url.pathname + url.search + ' HTTP/1.1\r\nHost: ' + (check.name || url.host) +
         '\r\nUser-Agent: rdeploy\r\nConnection: close\r\n\r\n';
     const host = url.hostname.replace(/^\[|\]$/g, '');
     return { patience, host, port: Number(url.port) || 80, shown: check.url, question };

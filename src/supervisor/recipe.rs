@@ -10,13 +10,16 @@ use serde_json::json;
 
 use crate::config::CommandSupervisor;
 use crate::config::Environment;
+use crate::config::Header;
 use crate::config::Health;
+use crate::config::HttpProbe;
 use crate::config::Instances;
 use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
 use crate::config::Scope;
 use crate::config::Service;
+use crate::config::Statuses;
 use crate::config::Supervisor;
 use crate::shell;
 
@@ -102,8 +105,8 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
             }
         }
     }
-    if let Some(health) = &env.health {
-        files.health(health);
+    for (n, health) in env.health.iter().enumerate() {
+        files.health(n + 1, health);
     }
     files.0
 }
@@ -138,21 +141,52 @@ impl Files {
         }
     }
 
-    fn health(&mut self, health: &Health) {
-        let Health { probe, timeout, interval } = health;
+    /// The first check has the names that an only one has, the others their number behind it. What is as it
+    /// is when nothing is written is not there: so an older guardian reads what it knows.
+    fn health(&mut self, n: usize, health: &Health) {
+        let Health { probe, timeout, interval, successes, delay } = health;
+        let end = if n == 1 { String::new() } else { format!(".{n}") };
         let mut lines = match probe {
-            Probe::Http(url) => vec!["kind=http".to_owned(), format!("url={url}")],
+            Probe::Http(probe) => self.page(&end, probe),
             Probe::Tcp { host, port } => {
                 vec!["kind=tcp".to_owned(), format!("host={host}"), format!("port={port}")]
             }
+            Probe::Socket(path) => vec!["kind=socket".to_owned(), format!("socket={path}")],
             Probe::Command(command) => {
-                self.line("health-command", command);
+                self.line(&format!("health-command{end}"), command);
                 vec!["kind=command".to_owned()]
             }
         };
         lines.push(format!("timeout={}", seconds(*timeout)));
         lines.push(format!("interval={}", seconds(*interval).max(1)));
-        self.lines("health", lines);
+        if *successes > 1 {
+            lines.push(format!("successes={successes}"));
+        }
+        if !delay.is_zero() {
+            lines.push(format!("delay={}", seconds(*delay)));
+        }
+        self.lines(&format!("health{end}"), lines);
+    }
+
+    fn page(&mut self, end: &str, probe: &HttpProbe) -> Vec<String> {
+        let HttpProbe { url, host, socket, status, body, headers } = probe;
+        let mut lines = vec!["kind=http".to_owned(), format!("url={url}")];
+        lines.extend(host.iter().map(|host| format!("name={host}")));
+        lines.extend(socket.iter().map(|path| format!("socket={path}")));
+        if *status != [Statuses::SUCCESS_OR_REDIRECTION] {
+            let ranges: Vec<String> = status.iter().map(Statuses::to_string).collect();
+            lines.push(format!("status={}", ranges.join(" ")));
+        }
+        if let Some(body) = body {
+            self.line(&format!("health-body{end}"), body);
+        }
+        let named = host.iter().map(|host| format!("header = Host: {host}\n"));
+        let others = headers.iter().map(|Header { name, value }| format!("header = {name}: {value}\n"));
+        let headers: String = named.chain(others).collect();
+        if !headers.is_empty() {
+            self.add(&format!("health-headers{end}"), headers, true);
+        }
+        lines
     }
 }
 

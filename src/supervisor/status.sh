@@ -50,13 +50,13 @@ app_describe() {
     done
 }
 
-# app_well: asks the health check once.
+# app_well: asks the health checks once.
 app_well() {
-    if [ -z "$(app_health kind)" ]; then
+    if ! probe_count; then
         say fact 'health unasked'
         return
     fi
-    status_said=$(probe_once)
+    status_said=$(probe_all)
     case $? in
         0) say fact 'health well' ;;
         2) say fact 'health unaskable' ;;

@@ -19,6 +19,7 @@ use sha2::Sha256;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 
 use crate::support::Place;
 use crate::support::askers::Person;
@@ -74,6 +75,7 @@ async fn whole_set(place: &Place) {
     dropped_commands_leave_no_channel_behind(&connection).await;
     dropping_the_input_ends_it(&connection).await;
     a_port_can_be_reached(&connection).await;
+    a_socket_can_be_reached(&connection).await;
     connection.close().await;
 }
 
@@ -198,6 +200,30 @@ async fn dropping_the_input_ends_it(connection: &Connection) {
         }
     }
     assert_eq!(seen, b"one\nend\n");
+}
+
+async fn a_socket_can_be_reached(connection: &Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        socket.read_to_end(&mut request).await.unwrap();
+        socket.write_all(&request).await.unwrap();
+    });
+    let path = path.display().to_string();
+    let mut stream = connection.forward_socket(&path).await.unwrap();
+    stream.write_all(b"are you well?").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, b"are you well?");
+    server.await.unwrap();
+
+    let refused = connection.forward_socket(&format!("{path}.none")).await.err().unwrap();
+    assert!(matches!(refused, ChannelError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains(&path), "{refused}");
 }
 
 async fn a_port_can_be_reached(connection: &Connection) {

@@ -1,4 +1,4 @@
-//! Owns the keys of `[supervisor]`, `[[supervisor.apps]]` and `[health]`.
+//! Owns the keys of `[supervisor]` and `[[supervisor.apps]]`.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -15,7 +15,6 @@ use crate::config::diagnostic::Sink;
 use crate::config::diagnostic::Span;
 use crate::config::names;
 use crate::config::paths;
-use crate::config::probe;
 use crate::config::reader::At;
 use crate::config::reader::Field;
 use crate::config::reader::Item;
@@ -23,12 +22,9 @@ use crate::config::reader::value;
 use crate::config::suggest;
 use crate::config::types::Instances;
 use crate::config::types::Pm2App;
-use crate::config::types::Probe;
 use crate::config::types::Scope;
 
 const SETTLE: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(600));
-const HEALTH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3_600));
-const HEALTH_INTERVAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(600));
 
 /// What keeps the app up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +54,6 @@ pub(in crate::config) struct Supervisor {
     pub(in crate::config) notifies: Field<bool>,
     pub(in crate::config) programs: Field<Vec<At<String>>>,
     pub(in crate::config) config: Field<String>,
-}
-
-/// `[health]`.
-#[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Health {
-    /// Where the table stands, if it was written.
-    pub(in crate::config) span: Option<Span>,
-    pub(in crate::config) http: Field<Probe>,
-    pub(in crate::config) tcp: Field<Probe>,
-    pub(in crate::config) command: Field<Probe>,
-    pub(in crate::config) timeout: Field<Duration>,
-    pub(in crate::config) interval: Field<Duration>,
 }
 
 pub(super) fn supervisor(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Supervisor> {
@@ -244,30 +228,4 @@ fn env(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<BTreeMap<String, String>>
         }
     }
     Some(env)
-}
-
-pub(super) fn health(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Health> {
-    let mut table = item.table(sink, "`[health]`")?;
-    let (timeout, interval) = (HEALTH_TIMEOUT.0..=HEALTH_TIMEOUT.1, HEALTH_INTERVAL.0..=HEALTH_INTERVAL.1);
-    let health = Health {
-        span: Some(table.span.clone()),
-        http: table.read(sink, "http", |item, sink| item.text(sink, probe::http)),
-        tcp: table.read(sink, "tcp", tcp),
-        command: table.read(sink, "command", |item, sink| item.text(sink, probe::command)),
-        timeout: table.read(sink, "timeout", |item, sink| item.duration(sink, &timeout)),
-        interval: table.read(sink, "interval", |item, sink| item.duration(sink, &interval)),
-    };
-    table.finish(sink, |item, known| unknown::explain(Level::Inner, item, known));
-    Some(health)
-}
-
-/// Reads a TCP check; a bare port may also be a number.
-fn tcp(item: &Item<'_>, sink: &mut Sink<'_>) -> Option<Probe> {
-    match item.value.get_ref() {
-        DeValue::Integer(_) => {
-            let port = item.whole(sink, &(1..=65_535))?;
-            Some(Probe::Tcp { host: "127.0.0.1".to_owned(), port: u16::try_from(port).ok()? })
-        }
-        _ => item.text(sink, probe::tcp),
-    }
 }

@@ -2,6 +2,7 @@
 //! places. A value that is bad by itself is reported here; what only the merged whole shows is not.
 
 mod apps;
+mod health;
 mod hooks;
 mod rollout;
 mod unknown;
@@ -30,10 +31,12 @@ use super::reader::Table;
 use super::reader::value;
 use super::types;
 
-pub(super) use apps::Health;
 pub(super) use apps::Kind;
 pub(super) use apps::Supervisor;
 pub(super) use apps::kind;
+pub(super) use health::Ask;
+pub(super) use health::Check;
+pub(super) use health::Health;
 pub(super) use hooks::Hooks;
 pub(super) use rollout::Rollout;
 use unknown::Level;
@@ -60,7 +63,7 @@ pub(super) struct Layer {
     pub(super) linked_dirs: Field<Vec<At<String>>>,
     pub(super) linked_files: Field<Vec<At<String>>>,
     pub(super) supervisor: Supervisor,
-    pub(super) health: Health,
+    pub(super) health: Option<Health>,
     pub(super) hooks: Hooks,
     pub(super) ssh: Ssh,
     pub(super) path: Field<Vec<At<String>>>,
@@ -131,7 +134,7 @@ fn layer(table: &mut Table<'_>, places: &Places, sink: &mut Sink<'_>) -> Layer {
         linked_dirs: table.read(sink, "linked_dirs", linked),
         linked_files: table.read(sink, "linked_files", linked),
         supervisor: value(table.read(sink, "supervisor", apps::supervisor)).unwrap_or_default(),
-        health: value(table.read(sink, "health", apps::health)).unwrap_or_default(),
+        health: value(table.read(sink, "health", health::health)),
         hooks: value(table.read(sink, "hooks", hooks::hooks)).unwrap_or_default(),
         ssh: value(table.read(sink, "ssh", |item, sink| ssh(item, places, sink))).unwrap_or_default(),
         path: table.read(sink, "path", |item, sink| item.text_or_texts(sink, paths::searched)),

@@ -10,7 +10,7 @@ fn the_example_loads_and_shows_every_kind_of_environment() {
     let names: Vec<&str> = project.environments.keys().map(String::as_str).collect();
     assert_eq!(names, ["dev", "prod", "stage"]);
     assert!(matches!(project.environment("dev").unwrap().hosts, Hosts::Embedded(_)));
-    assert!(project.environment("prod").unwrap().health.is_some());
+    assert!(!project.environment("prod").unwrap().health.is_empty());
 }
 
 /// The blocks of TOML in a page, each with the number of its first line.
@@ -100,6 +100,12 @@ fn the_reference_names_every_key_and_every_command() {
         "command",
         "timeout",
         "interval",
+        "socket",
+        "successes",
+        "delay",
+        "body",
+        "headers",
+        "host",
         "before_build",
         "after_build",
         "after_unpack",

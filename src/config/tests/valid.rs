@@ -42,7 +42,7 @@ fn what_is_not_written_has_a_default() {
     assert_eq!(environment.build, Build { source: ".".into(), ..Build::default() });
     assert_eq!(environment.supervisor, Supervisor::None);
     assert_eq!(environment.settle, seconds(5));
-    assert_eq!(environment.health, None);
+    assert_eq!(environment.health, []);
     assert_eq!(environment.hooks, Hooks::default());
     assert_eq!(environment.lease, seconds(30));
     assert_eq!(environment.rollout, Rollout::default());
@@ -77,9 +77,22 @@ fn every_key_arrives_where_it_is_used() {
         exclude: vec!["*.map".to_owned()],
     };
     assert_eq!(environment.build, expected);
-    let probe = Probe::Http("http://127.0.0.1:3000/healthz".to_owned());
-    let expected = Health { probe, timeout: seconds(60), interval: Duration::from_millis(500) };
-    assert_eq!(environment.health, Some(expected));
+    let probe = HttpProbe {
+        url: "http://127.0.0.1:3000/healthz".to_owned(),
+        host: Some("shop.example.com".to_owned()),
+        socket: Some("current/tmp/app.sock".to_owned()),
+        status: vec![Statuses { from: 200, to: 200 }, Statuses { from: 300, to: 303 }],
+        body: Some("ok".to_owned()),
+        headers: vec![Header { name: "X-Key".to_owned(), value: "1".to_owned() }],
+    };
+    let expected = Health {
+        probe: Probe::Http(probe),
+        timeout: seconds(60),
+        interval: Duration::from_millis(500),
+        successes: 3,
+        delay: seconds(5),
+    };
+    assert_eq!(environment.health, [expected]);
     assert_eq!(environment.ssh.identity, [Path::new("/home/me/.ssh/deploy"), Path::new("/project/keys/ci")]);
     assert_eq!(environment.ssh.known_hosts, [Path::new("/project/known_hosts")]);
     assert_eq!(environment.ssh.connect_timeout, seconds(20));
@@ -137,15 +150,63 @@ fn an_environment_merges_tables_and_replaces_arrays() {
     assert_eq!(stage.linked_dirs, ["cache"]);
     let vars: Vec<(&str, &str)> = stage.vars.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(vars, [("NODE_ENV", "staging"), ("REGION", "eu")]);
-    let health = stage.health.as_ref().unwrap();
-    assert_eq!(health.probe, Probe::Tcp { host: "127.0.0.1".to_owned(), port: 3000 });
-    assert_eq!(health.timeout, seconds(60), "what is no probe is inherited");
+    // What is no probe is inherited.
+    assert_eq!(stage.health, [Health { timeout: seconds(60), ..tcp(3000) }]);
     assert!(stage.hooks.after_unpack.is_empty(), "an empty list replaces");
     assert_eq!(stage.hooks.after_deploy.len(), 1);
     assert_eq!(stage.ssh.identity, [Path::new("/etc/keys/ci")]);
     assert_eq!(stage.ssh.connect_timeout, seconds(5));
     let ecosystem = "pm2/ecosystem.config.cjs".to_owned();
     assert_eq!(stage.supervisor, Supervisor::Pm2(Pm2::Ecosystem(ecosystem)));
+}
+
+fn tcp(port: u16) -> Health {
+    Health::of(Probe::Tcp { host: "127.0.0.1".to_owned(), port })
+}
+
+#[test]
+fn one_health_check_over_another_merges_as_far_as_both_ask_alike() {
+    let project = valid("health.toml");
+    let of = |name: &str| project.environment(name).unwrap().health.clone();
+    let header = |name: &str, value: &str| Header { name: name.to_owned(), value: value.to_owned() };
+    let page = HttpProbe {
+        host: Some("shop.example.com".to_owned()),
+        body: Some("ok".to_owned()),
+        status: vec![Statuses::SUCCESS],
+        headers: vec![header("Accept", "text/plain"), header("x-key", "2")],
+        ..HttpProbe::at("http://127.0.0.1:8080/".to_owned())
+    };
+    let above = |probe| Health { timeout: seconds(60), delay: seconds(2), ..Health::of(probe) };
+    assert_eq!(of("more"), [Health { successes: 2, ..above(Probe::Http(page.clone())) }]);
+    let through = HttpProbe {
+        url: "http://127.0.0.1:3000/healthz".to_owned(),
+        socket: Some("current/tmp/app.sock".to_owned()),
+        status: vec![Statuses::SUCCESS_OR_REDIRECTION],
+        headers: vec![header("Accept", "text/plain"), header("X-Key", "1")],
+        ..page
+    };
+    assert_eq!(of("through"), [above(Probe::Http(through))], "a socket says through what the page is asked");
+    assert_eq!(of("other"), [Health { timeout: seconds(60), delay: seconds(2), ..tcp(3000) }]);
+}
+
+#[test]
+fn several_health_checks_replace_what_is_above_and_are_replaced() {
+    let project = valid("health.toml");
+    let of = |name: &str| project.environment(name).unwrap().health.clone();
+    let status = vec![Statuses { from: 204, to: 204 }, Statuses { from: 301, to: 303 }];
+    let page = HttpProbe { status, ..HttpProbe::at("http://127.0.0.1:3000/healthz".to_owned()) };
+    let expected = [
+        Health::of(Probe::Http(page)),
+        Health { successes: 5, interval: seconds(2), ..tcp(5432) },
+        Health::of(Probe::Command("bin/healthy".to_owned())),
+    ];
+    assert_eq!(of("several"), expected);
+    assert_eq!(of("socket"), [Health::of(Probe::Socket("/run/shop.sock".to_owned()))]);
+    assert_eq!(of("none"), []);
+    let above = valid("health_above.toml");
+    let of = |name: &str| above.environment(name).unwrap().health.clone();
+    assert_eq!(of("both"), [tcp(3000), tcp(3001)]);
+    assert_eq!(of("one"), [tcp(3002)]);
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Host for Scripted {
                     model.running = model.current;
                     heard(Say::Proof("proven".to_owned(), "2 processes".to_owned()));
                     if model.asks_for_probe {
-                        heard(Say::ProbeNeeded);
+                        heard(Say::ProbeNeeded(1));
                     }
                     Ok(())
                 };
@@ -221,7 +221,7 @@ impl Host for Scripted {
                     );
                     heard(Say::Proof("proven".to_owned(), "2 processes".to_owned()));
                     if model.asks_for_probe {
-                        heard(Say::ProbeNeeded);
+                        heard(Say::ProbeNeeded(1));
                     }
                     Ok(())
                 };
@@ -291,7 +291,8 @@ impl Host for Scripted {
         self.call(Step::Revert, nothing, work).await
     }
 
-    async fn probe(&self) -> Result<(), HostError> {
+    async fn probe(&self, checks: &[usize], _: bool) -> Result<(), HostError> {
+        assert_eq!(checks, [1], "what the host cannot ask is asked, and nothing else");
         self.call(Step::Probe, nothing, |model| {
             assert_eq!(model.running, model.attempt.map(|(id, _)| id));
             Ok(())

@@ -141,6 +141,37 @@ work_ready() {
             fail "could not note what ran before" || return
         (app_compile) || return
     fi
+    ready_ask
+    ready_rest
+    ready_code=$?
+    ready_told
+    return "$ready_code"
+}
+
+# ready_rest: what is done while the health check is asked.
+ready_rest() {
     (app_record) || return
     durable "$ROOT" && journal prepared || fail "could not make the release durable"
+}
+
+# ready_ask: has the new release's health check asked of the one that is live, beside what else there is to
+# do. A check that never passed says nothing of a release; a person should know that before it fails.
+ready_ask() {
+    ready_asked=
+    rm -f "$BEFORE"/unwell.*
+    if [ "$VERB" = deploy ] && [ -e "$ROOT/current" ] && [ -f "$RECIPE/health" ]; then
+        app_do probe_before </dev/null >/dev/null 2>&1 3>&- &
+        ready_asked=$!
+    fi
+}
+
+# ready_told: says what came of it, without waiting for long.
+ready_told() {
+    [ -n "$ready_asked" ] || return 0
+    if ! app_await "$ready_asked" 4; then
+        # shellcheck disable=SC2046
+        kill -KILL $(family "$ready_asked") 2>/dev/null
+        wait "$ready_asked" 2>/dev/null
+    fi
+    probe_told
 }

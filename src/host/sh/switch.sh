@@ -132,13 +132,13 @@ revert_app() {
 # revert_answers: what another tool had started is given time to come up again. It has no recipe that
 # says when it is well; today's health check may never have fitted it, so a "no" is only told.
 revert_answers() {
-    [ -n "$PREVIOUS" ] && [ -n "$(app_health kind)" ] || return 0
-    revert_left=$(app_health timeout)
-    while [ "${revert_left:-30}" -gt 0 ]; do
-        probe_once >/dev/null
+    [ -n "$PREVIOUS" ] && probe_count || return 0
+    revert_left=$probe_longest
+    while [ "$revert_left" -gt 0 ]; do
+        probe_all >/dev/null
         case $? in 0 | 2) return 0 ;; esac
         sleep 1
-        revert_left=$((${revert_left:-30} - 1))
+        revert_left=$((revert_left - 1))
     done
     say warning "what ran before was started again, but today's health check does not pass with it"
 }

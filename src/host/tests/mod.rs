@@ -21,6 +21,7 @@ mod revert;
 mod rig;
 mod scripts;
 mod undrain;
+mod unwell;
 mod verify;
 
 use guardian::Guardian;

@@ -25,7 +25,7 @@ fn asked(rig: &Rig, token: &str, command: &str) -> SessionSettings {
     let mut settings = app(rig, token);
     let second = Duration::from_secs(1);
     let probe = Probe::Command(command.to_owned());
-    settings.environment.health = Some(Health { probe, timeout: second, interval: second });
+    settings.environment.health = vec![Health { timeout: second, ..Health::of(probe) }];
     settings
 }
 
@@ -100,7 +100,7 @@ fn a_check_that_hangs_does_not_hold_up_the_way_back() {
         let (hang, fifo) = (rig.state("hang"), rig.fifo("fifo"));
         let ask = format!("[ ! -e {} ] || cat {}", hang.display(), fifo.display());
         let mut settings = asked(rig, "t2", &ask);
-        settings.environment.health.as_mut().unwrap().timeout = Duration::from_secs(600);
+        settings.environment.health[0].timeout = Duration::from_secs(600);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.switch(R2, &Parcel::of("two"));
         fs::write(&hang, "").unwrap();

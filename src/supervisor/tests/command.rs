@@ -157,11 +157,8 @@ fn a_health_command_sees_the_apps_variables_and_decides() {
         let _cleanup = Cleanup(&host);
         let mut env = commands(None);
         env.vars.insert("WANTED".to_owned(), "yes".to_owned());
-        env.health = Some(Health {
-            probe: Probe::Command("test \"$WANTED\" = yes || { echo not wanted; exit 4; }".to_owned()),
-            timeout: Duration::from_secs(2),
-            interval: Duration::from_secs(1),
-        });
+        let probe = Probe::Command("test \"$WANTED\" = yes || { echo not wanted; exit 4; }".to_owned());
+        env.health = vec![Health { timeout: Duration::from_secs(2), ..Health::of(probe) }];
         host.prepare("1", &[], &env);
         host.call("1", "app_record").assert_ok();
         host.switch("1");

@@ -1,6 +1,8 @@
 //! Owns a host in miniature for the tests of this folder: a tree with releases, recipes written as a
 //! deploy writes them, and the functions run for real under each shell.
 
+mod ask;
+mod checks;
 mod command;
 mod path;
 mod pm2;
@@ -97,7 +99,7 @@ pub(super) fn environment(supervisor: Supervisor) -> Environment {
         build: config::Build::default(),
         supervisor,
         settle: Duration::from_secs(1),
-        health: None,
+        health: vec![],
         hooks: config::Hooks::default(),
         max_unreachable: 0,
         hosts: config::Hosts::Embedded(1),

@@ -16,11 +16,12 @@ use super::has;
 use super::shells;
 use super::which;
 use crate::config::Health;
+use crate::config::HttpProbe;
 use crate::config::Probe;
 use crate::config::Supervisor;
 
 /// Nothing listens there, and no test is given it.
-const CLOSED: u16 = 1;
+pub(super) const CLOSED: u16 = 1;
 
 /// Answers every request with a status, until the process ends.
 fn server(status: &'static str) -> u16 {
@@ -42,15 +43,16 @@ fn server(status: &'static str) -> u16 {
 
 /// Takes the request to its end, however many pieces it comes in: what is closed with something unread in
 /// it is reset, and the answer is lost with it.
-fn read_request(stream: &mut impl Read) {
+pub(super) fn read_request(stream: &mut impl Read) -> String {
     let mut request = Vec::new();
     let mut piece = [0; 2048];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut piece) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => break,
             Ok(length) => request.extend_from_slice(&piece[..length]),
         }
     }
+    String::from_utf8_lossy(&request).into_owned()
 }
 
 /// Where a program really is: a version manager's stub would not run alone on a PATH.
@@ -64,9 +66,17 @@ fn program(name: &str) -> PathBuf {
 
 /// A host on whose PATH the only tool that can ask is `tool`.
 fn host_with(shell: Shell, tool: Option<&str>, probe: Probe) -> Host {
+    host_asking(shell, tool, vec![Health { timeout: Duration::from_secs(2), ..Health::of(probe) }])
+}
+
+/// The same, with these checks.
+pub(super) fn host_asking(shell: Shell, tool: Option<&str>, checks: Vec<Health>) -> Host {
     let mut host = Host::new(shell);
     let bin = host.dir.path().join("bin");
-    let basics = ["sh", "sed", "head", "tail", "grep", "timeout", "env", "sleep", "cat", "true", "readlink"];
+    let basics = [
+        "sh", "sed", "awk", "head", "tail", "grep", "timeout", "env", "setsid", "sleep", "cat", "true",
+        "readlink",
+    ];
     for name in basics.into_iter().chain(tool.filter(|tool| !tool.starts_with("busybox"))) {
         let _ = symlink(program(name), bin.join(name));
     }
@@ -78,14 +88,14 @@ fn host_with(shell: Shell, tool: Option<&str>, probe: Probe) -> Host {
     host.env.insert("http_proxy".to_owned(), "http://127.0.0.1:1/".to_owned());
     host.env.insert("HTTP_PROXY".to_owned(), "http://127.0.0.1:1/".to_owned());
     let mut env = environment(Supervisor::None);
-    env.health = Some(Health { probe, timeout: Duration::from_secs(2), interval: Duration::from_secs(1) });
+    env.health = checks;
     host.prepare("1", &[], &env);
     host.switch("1");
     host
 }
 
 fn http(port: u16) -> Probe {
-    Probe::Http(format!("http://127.0.0.1:{port}/healthz?x=1&y=2"))
+    Probe::Http(HttpProbe::at(format!("http://127.0.0.1:{port}/healthz?x=1&y=2")))
 }
 
 #[test]
@@ -157,14 +167,11 @@ fn an_app_that_becomes_well_in_time_passes() {
     let host = host_with(Shell::Dash, Some("curl"), http(0));
     let ready = host.dir.path().join("ready");
     let mut env = environment(Supervisor::None);
-    env.health = Some(Health {
-        probe: Probe::Command(format!(
-            "test -e {r}.2 || {{ test -e {r}.1 && : >{r}.2; : >{r}.1; exit 1; }}",
-            r = ready.display()
-        )),
-        timeout: Duration::from_secs(20),
-        interval: Duration::from_secs(1),
-    });
+    let probe = Probe::Command(format!(
+        "test -e {r}.2 || {{ test -e {r}.1 && : >{r}.2; : >{r}.1; exit 1; }}",
+        r = ready.display()
+    ));
+    env.health = vec![Health { timeout: Duration::from_secs(20), ..Health::of(probe) }];
     let _ = fs::remove_dir_all(host.recipe("1"));
     host.write_recipe("1", &env);
     host.call("1", "app_verify").assert_ok();

@@ -12,13 +12,16 @@ use super::has;
 use super::shells;
 use super::which;
 use crate::config::CommandSupervisor;
+use crate::config::Header;
 use crate::config::Health;
+use crate::config::HttpProbe;
 use crate::config::Instances;
 use crate::config::Pm2;
 use crate::config::Pm2App;
 use crate::config::Probe;
 use crate::config::Scope;
 use crate::config::Service;
+use crate::config::Statuses;
 use crate::config::Supervisor;
 use crate::config::Supervisord;
 use crate::config::Systemd;
@@ -52,11 +55,8 @@ fn a_recipe_for_pm2_holds_everything_that_a_later_start_needs() {
         .into();
     env.path = vec!["/opt/node/bin".to_owned()];
     env.settle = Duration::from_millis(2500);
-    env.health = Some(Health {
-        probe: Probe::Http("http://127.0.0.1:3000/healthz".to_owned()),
-        timeout: Duration::from_secs(30),
-        interval: Duration::from_millis(500),
-    });
+    let probe = Probe::Http(HttpProbe::at("http://127.0.0.1:3000/healthz".to_owned()));
+    env.health = vec![Health { interval: Duration::from_millis(500), ..Health::of(probe) }];
     let host_vars = [("PORT".to_owned(), "40001".to_owned())].into();
     let files = recipe_files(&env, &host_vars);
     assert!(
@@ -121,11 +121,8 @@ fn a_recipe_for_commands_holds_each_in_a_file_of_its_own() {
         status: None,
         logs: vec![],
     }));
-    env.health = Some(Health {
-        probe: Probe::Command("bin/check".to_owned()),
-        timeout: Duration::from_secs(10),
-        interval: Duration::from_secs(2),
-    });
+    let (timeout, interval) = (Duration::from_secs(10), Duration::from_secs(2));
+    env.health = vec![Health { timeout, interval, ..Health::of(Probe::Command("bin/check".to_owned())) }];
     insta::assert_snapshot!(rendered(&recipe_files(&env, &BTreeMap::new())), @r#"
     == version
     1
@@ -151,6 +148,56 @@ fn a_recipe_for_commands_holds_each_in_a_file_of_its_own() {
     kind=command
     timeout=10
     interval=2
+    "#);
+}
+
+#[test]
+fn several_checks_have_a_file_each_and_what_is_long_or_secret_one_of_its_own() {
+    let mut env = environment(Supervisor::None);
+    let url = "http://127.0.0.1:3000/healthz".to_owned();
+    let (name, value) = ("Authorization".to_owned(), "Bearer s3cret".to_owned());
+    let page = HttpProbe {
+        host: Some("shop.example.com".to_owned()),
+        socket: Some("current/tmp/app.sock".to_owned()),
+        status: vec![Statuses { from: 200, to: 299 }, Statuses { from: 404, to: 404 }],
+        body: Some("\"ok\": true".to_owned()),
+        headers: vec![Header { name, value }],
+        ..HttpProbe::at(url)
+    };
+    let (successes, delay) = (3, Duration::from_millis(1500));
+    env.health = vec![
+        Health::of(Probe::Tcp { host: "::1".to_owned(), port: 5432 }),
+        Health { successes, delay, ..Health::of(Probe::Http(page)) },
+        Health::of(Probe::Socket("/run/worker.sock".to_owned())),
+    ];
+    let text = rendered(&recipe_files(&env, &BTreeMap::new()));
+    insta::assert_snapshot!(text.split_once("kind\nnone\n").unwrap().1, @r#"
+    == health
+    kind=tcp
+    host=::1
+    port=5432
+    timeout=30
+    interval=1
+    == health-body.2
+    "ok": true
+    == health-headers.2 (secret)
+    header = Host: shop.example.com
+    header = Authorization: Bearer s3cret
+    == health.2
+    kind=http
+    url=http://127.0.0.1:3000/healthz
+    name=shop.example.com
+    socket=current/tmp/app.sock
+    status=200-299 404
+    timeout=30
+    interval=1
+    successes=3
+    delay=2
+    == health.3
+    kind=socket
+    socket=/run/worker.sock
+    timeout=30
+    interval=1
     "#);
 }
 

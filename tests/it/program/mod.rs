@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod exit_codes;
 mod freeze;
+mod health;
 mod help;
 mod hooks;
 mod hooks_fail;

@@ -26,7 +26,7 @@ fn a_release_that_throws_at_its_start_fails_with_what_it_wrote(major: u32, shell
 fn tried_by_one_of_two(major: u32, shell: Shell, server: &str) -> Option<Answer> {
     let host = Pm2Host::new(major, shell)?;
     let mut env = host.environment();
-    if let Some(health) = &mut env.health {
+    for health in &mut env.health {
         health.timeout = Duration::from_secs(4);
     }
     host.unpack("1", CLUSTER, &env);
@@ -100,7 +100,7 @@ fn a_cluster_that_listens_nowhere_is_replaced_beside_one_that_is_asked() {
 fn a_release_that_dies_while_it_settles_fails() {
     let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
     let mut env = host.environment();
-    env.health = None;
+    env.health = vec![];
     env.settle = Duration::from_secs(6);
     host.unpack("1", FORK, &env);
     host.host.write(host.host.release("1").join("server.js"), "setTimeout(() => process.exit(7), 2500);\n");
@@ -127,7 +127,7 @@ fn an_app_that_was_restarted_since_it_was_proven_is_not_well_any_more() {
 fn a_release_that_never_listens_fails_its_health_check() {
     let Some(host) = Pm2Host::new(7, Shell::Bash) else { return };
     let mut env = host.environment();
-    if let Some(health) = &mut env.health {
+    for health in &mut env.health {
         health.timeout = Duration::from_secs(3);
     }
     host.unpack("1", FORK, &env);

@@ -66,6 +66,7 @@ use super::shells;
 use super::skip;
 use crate::config::Environment;
 use crate::config::Health;
+use crate::config::HttpProbe;
 use crate::config::Pm2;
 use crate::config::Probe;
 use crate::config::Supervisor;
@@ -165,11 +166,8 @@ impl Pm2Host {
     fn environment(&self) -> Environment {
         let mut env = environment(Supervisor::Pm2(Pm2::Ecosystem("ecosystem.config.js".to_owned())));
         env.vars.insert("PORT".to_owned(), self.port.to_string());
-        env.health = Some(Health {
-            probe: Probe::Http(format!("http://127.0.0.1:{}/", self.port)),
-            timeout: Duration::from_secs(15),
-            interval: Duration::from_secs(1),
-        });
+        let probe = Probe::Http(HttpProbe::at(format!("http://127.0.0.1:{}/", self.port)));
+        env.health = vec![Health { timeout: Duration::from_secs(15), ..Health::of(probe) }];
         env
     }
 
@@ -207,7 +205,8 @@ impl Pm2Host {
     fn places(&self, name: &str) -> Vec<PathBuf> {
         let list = self.list();
         let of_app = list.iter().filter(|proc| proc["name"] == name);
-        of_app.map(|proc| fs::read_link(format!("/proc/{}/cwd", proc["pid"])).unwrap()).collect()
+        // One that PM2 starts again and again may be gone by now.
+        of_app.filter_map(|proc| fs::read_link(format!("/proc/{}/cwd", proc["pid"])).ok()).collect()
     }
 }
 

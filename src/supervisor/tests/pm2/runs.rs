@@ -115,7 +115,7 @@ fn an_app_of_that_name_from_elsewhere_is_refused_and_left_alone() {
         env: BTreeMap::new(),
     };
     let mut env = environment(Supervisor::Pm2(Pm2::Apps(vec![app])));
-    env.health = None;
+    env.health = vec![];
     host.host.write_recipe("2", &env);
     let checked = host.call("2", "app_check").assert_ok();
     assert!(checked.says("problem PM2 already runs an app named web from"), "{checked:?}");
@@ -177,7 +177,7 @@ fn first_calls_at_the_same_time_start_one_daemon_and_lose_no_app() {
             |name: &str| FORK.replace("web", name).replace("'server.js'", "'server.js', env: { PORT: 0 }");
         let mut env_without_port = env;
         env_without_port.vars.clear();
-        env_without_port.health = None;
+        env_without_port.health = vec![];
         for (id, name) in [("1", "one"), ("2", "two"), ("3", "three")] {
             host.unpack(id, &apps(name), &env_without_port);
             host.call(id, "app_compile").assert_ok();
