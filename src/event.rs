@@ -78,7 +78,10 @@ pub enum EventKind {
     HostConnected { host: String },
     /// A host entered a phase.
     PhaseEntered { host: String, phase: Phase },
-    /// Bytes of the artifact accepted by the connection, of `total`.
+    /// It is known what has to travel to a host: `bytes` for `files` of the artifact's files, where everything would
+    /// be `all_bytes` for `all_files`. `resumed`: the rest is there because of an upload that was cut off.
+    UploadPlanned { host: String, files: usize, all_files: usize, bytes: u64, all_bytes: u64, resumed: bool },
+    /// Bytes of the upload accepted by the connection, of `total`.
     UploadProgressed { host: String, sent: u64, total: u64 },
     /// A hook started on a host.
     HookStarted { host: String, point: String, command: String },

@@ -18,6 +18,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -29,6 +30,7 @@ use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::Artifact;
+use super::delta::Deltas;
 use super::gzip::Written;
 use super::tarball;
 use crate::release::Digest;
@@ -138,6 +140,12 @@ impl Cache {
         let manifest = Manifest::from_bytes(&fs::read(self.file(digest, "manifest")).ok()?).ok()?;
         let stored = (key(&manifest) == meta.key).then(|| self.verified(digest, &meta)).flatten()?;
         Some(stored.into_artifact(manifest, true))
+    }
+
+    /// Returns the text of a release's manifest, if it is still here and undamaged, whatever became of its content.
+    pub(super) fn manifest(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let text = fs::read(self.file(digest, "manifest")).ok()?;
+        (key_of(&text) == self.meta(digest)?.key).then_some(text)
     }
 
     /// Returns the artifact of a manifest, if it is here and undamaged.
@@ -303,14 +311,28 @@ impl Stored {
     /// Completes it to an artifact that knows no commit.
     pub(super) fn into_artifact(self, manifest: Manifest, reused: bool) -> Artifact {
         let Self { digest, path, tar_bytes, compressed_bytes } = self;
-        Artifact { digest, path, manifest, tar_bytes, compressed_bytes, commit: None, branch: None, reused }
+        Artifact {
+            digest,
+            path,
+            manifest: Arc::new(manifest),
+            tar_bytes,
+            compressed_bytes,
+            commit: None,
+            branch: None,
+            reused,
+            deltas: Deltas::default(),
+        }
     }
 }
 
 /// Returns what names an artifact before it is made.
 fn key(manifest: &Manifest) -> String {
+    key_of(&manifest.to_bytes())
+}
+
+fn key_of(manifest: &[u8]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(format!("rdeploy-tar {}\n", tarball::FORMAT));
-    hasher.update(manifest.to_bytes());
+    hasher.update(manifest);
     Digest(hasher.finalize().into()).to_string()
 }

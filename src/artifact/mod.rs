@@ -3,6 +3,7 @@
 
 mod cache;
 mod choose;
+mod delta;
 mod git;
 mod gzip;
 mod links;
@@ -21,11 +22,16 @@ mod testing;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use self::cache::Cache;
 pub use self::cache::CacheError;
 pub use self::choose::BadGlob;
 pub use self::choose::ChooseError;
+pub use self::delta::Deltas;
+pub use self::delta::Difference;
+pub use self::delta::Listed;
+pub use self::delta::Pack;
 pub use self::open::OpenError;
 pub use self::open::open;
 pub use self::pack::PackError;
@@ -50,7 +56,7 @@ pub struct Artifact {
     /// The gzipped tar.
     pub path: PathBuf,
     /// What is in it.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// Size of the uncompressed tar in bytes.
     pub tar_bytes: u64,
     /// Size of the gzipped tar in bytes.
@@ -61,6 +67,8 @@ pub struct Artifact {
     pub branch: Option<String>,
     /// Whether the cache already had it.
     pub reused: bool,
+    /// What was made of it for hosts that lack only a part.
+    pub deltas: Deltas,
 }
 
 /// States that there is an artifact now.

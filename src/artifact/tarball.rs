@@ -37,8 +37,21 @@ pub(super) fn write<W: Write, E: From<io::Error>>(
             out.write_all(padding(size))?;
         }
     }
-    out.write_all(&[0; 2 * BLOCK as usize])?;
+    end(out)?;
     Ok(())
+}
+
+/// Writes what follows the last entry.
+pub(super) fn end(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&[0; 2 * BLOCK as usize])
+}
+
+/// How many bytes follow the header of an entry.
+pub(super) fn padded(entry: &Entry) -> u64 {
+    match entry.kind {
+        EntryKind::File { size, .. } => size.next_multiple_of(BLOCK),
+        EntryKind::Directory | EntryKind::Symlink { .. } => 0,
+    }
 }
 
 fn padding(size: u64) -> &'static [u8] {
@@ -48,7 +61,7 @@ fn padding(size: u64) -> &'static [u8] {
 }
 
 /// Returns everything that precedes the content of an entry.
-fn header(entry: &Entry) -> Vec<u8> {
+pub(super) fn header(entry: &Entry) -> Vec<u8> {
     let (kind, size, target) = match &entry.kind {
         EntryKind::Directory => (EntryType::Directory, 0, &[][..]),
         EntryKind::File { size, .. } => (EntryType::Regular, *size, &[][..]),

@@ -1,6 +1,8 @@
 //! Owns the way forward up to the proof: prepare everywhere, the barrier, what runs once for the fleet. The
 //! switch that follows is in `switch`.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Member;
@@ -9,6 +11,7 @@ use super::fleet::OnFailure;
 use super::fleet::Stopped;
 use super::transaction::Job;
 use super::transaction::Transaction;
+use crate::artifact::Artifact;
 use crate::event::EventKind;
 use crate::event::Phase;
 use crate::host::Action;
@@ -16,6 +19,7 @@ use crate::host::Attempt;
 use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
+use crate::host::Progress;
 use crate::release::ReleaseId;
 
 impl<H: Host> Transaction<'_, H> {
@@ -51,13 +55,12 @@ impl<H: Host> Transaction<'_, H> {
         host.begin(&attempt).await?;
         if let Some(artifact) = artifact {
             self.enter(host, Phase::Uploading);
-            let total = artifact.compressed_bytes;
-            let progress = |sent| {
-                let host = host.name().to_owned();
-                self.events.emit(EventKind::UploadProgressed { host, sent, total });
-            };
-            host.upload(artifact, &progress).await?;
-            self.enter(host, Phase::Preparing);
+            let uploading = AtomicBool::new(true);
+            let progress = |progress| self.uploaded(host, artifact, progress, &uploading);
+            host.upload(artifact, &member.facts, &progress).await?;
+            if uploading.into_inner() {
+                self.enter(host, Phase::Preparing);
+            }
             host.act(&Action::Prepare, &|say| self.heard(host, say)).await?;
             self.hooks(member, "after_unpack").await?;
         } else {
@@ -66,6 +69,34 @@ impl<H: Host> Transaction<'_, H> {
         host.act(&Action::Ready, &|say| self.heard(host, say)).await?;
         self.enter(host, Phase::Waiting);
         Ok(())
+    }
+
+    /// When everything is on its way, the host has still to put it together.
+    fn uploaded(&self, host: &H, artifact: &Artifact, progress: Progress, uploading: &AtomicBool) {
+        let name = host.name().to_owned();
+        match progress {
+            Progress::Planned { files, bytes, resumed } => {
+                if !uploading.swap(true, Ordering::Relaxed) {
+                    self.enter(host, Phase::Uploading);
+                }
+                let (all_files, all_bytes) = (artifact.manifest.files(), artifact.compressed_bytes);
+                let host = name;
+                self.events.emit(EventKind::UploadPlanned {
+                    host,
+                    files,
+                    all_files,
+                    bytes,
+                    all_bytes,
+                    resumed,
+                });
+            }
+            Progress::Sent { sent, total } => {
+                self.events.emit(EventKind::UploadProgressed { host: name, sent, total });
+                if sent >= total && uploading.swap(false, Ordering::Relaxed) {
+                    self.enter(host, Phase::Preparing);
+                }
+            }
+        }
     }
 
     /// The barrier is behind us; what runs once for the fleet (a migration) runs before any switch, one

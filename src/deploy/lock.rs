@@ -165,6 +165,7 @@ impl<H: Host> Transaction<'_, H> {
             member.facts.current = facts.current;
             member.facts.releases = facts.releases;
             member.facts.absent = facts.absent;
+            member.facts.partial = facts.partial;
         }
         self.become_stage(place, Stage::Locked);
     }

@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     include_str!("sh/hold.sh"),
     include_str!("sh/operate.sh"),
     include_str!("sh/process.sh"),
+    include_str!("sh/receive.sh"),
     include_str!("sh/prepare.sh"),
     include_str!("sh/hooks.sh"),
     include_str!("sh/switch.sh"),

@@ -16,6 +16,7 @@ mod status;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::fmt;
 use std::future::Future;
@@ -75,6 +76,27 @@ impl Action {
             Self::Stop => "stop",
         }
     }
+}
+
+/// How an upload gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is known what travels; once more, where the host lacks more than was foreseen.
+    Planned {
+        /// How many of the artifact's files.
+        files: usize,
+        /// How many bytes in all.
+        bytes: u64,
+        /// Whether something is there of an upload that was cut off.
+        resumed: bool,
+    },
+    /// The connection took so many bytes.
+    Sent {
+        /// So far.
+        sent: u64,
+        /// Of so many.
+        total: u64,
+    },
 }
 
 /// What came of asking for the lock.
@@ -195,11 +217,12 @@ pub trait Host: Send + Sync + 'static {
     /// Names the release this attempt is about.
     fn begin(&self, attempt: &Attempt) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Sends the artifact; `progress` gets the bytes sent so far.
+    /// Sends what the host needs so that it has all of the artifact; `there` is how it stands.
     fn upload(
         &self,
         artifact: &Artifact,
-        progress: &(dyn Fn(u64) + Send + Sync),
+        there: &Facts,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Has the guardian do something; `heard` gets what it says meanwhile.

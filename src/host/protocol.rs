@@ -245,6 +245,8 @@ pub struct Facts {
     pub releases: Vec<ReleaseRecord>,
     /// The hosts that were left out of the run that made live what is live here.
     pub absent: Vec<String>,
+    /// The digests of artifacts of which there is a part, from uploads that were cut off.
+    pub partial: Vec<String>,
     /// Other facts by name.
     pub values: BTreeMap<String, String>,
     /// Notes for a person.
@@ -278,6 +280,7 @@ impl Facts {
             Say::Fact(name, value) if name == "absent" => {
                 self.absent = value.split_whitespace().map(str::to_owned).collect();
             }
+            Say::Fact(name, value) if name == "partial" => self.partial.push(value),
             Say::Fact(name, value) if name == "current" => self.current = Some(value),
             Say::Fact(name, value) if name == "release" => {
                 self.releases.extend(ReleaseRecord::parse(&value));

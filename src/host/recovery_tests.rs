@@ -172,7 +172,7 @@ hosts = ["127.0.0.1"]
         let artifact = self.artifact(&id.to_string());
         attempt.digest = artifact.digest.to_string();
         session.begin(&attempt).await.unwrap();
-        session.upload(&artifact, &|_| ()).await.unwrap();
+        session.upload(&artifact, &facts, &|_| ()).await.unwrap();
         session.act(&Action::Prepare, &|_| ()).await.unwrap();
         session.act(&Action::Ready, &|_| ()).await.unwrap();
         session

@@ -7,12 +7,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncReadExt as _;
+use bytes::BytesMut;
 
 use super::Action;
 use super::Host;
 use super::HostError;
 use super::LockOutcome;
+use super::Progress;
 use super::agent;
 use super::lines::Lines;
 use super::probe;
@@ -24,14 +25,21 @@ use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
 use super::talk::Talk;
+use super::upload;
+use super::upload::Part;
+use super::upload::Received;
+use super::upload::Wire;
 use crate::artifact::Artifact;
 use crate::ssh;
 use crate::ssh::Chunk;
 use crate::ssh::Connection;
 use crate::ssh::Exec;
 
-/// How much of a file is read and sent at a time.
+/// How much is sent at a time at least, but for the end.
 const CHUNK: usize = 256 * 1024;
+
+/// How a host begins to say that its disk is full.
+const FULL: &str = "the disk is full";
 
 /// How long it takes at most from a hook's end to that of the guardian that ended it.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -90,79 +98,86 @@ impl Session {
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
         // A revert tries every step whatever became of the one before, and sums up at its end.
         // Of other actions the first line tells; but on a full disk it is only where that was noticed.
-        let full = output.lines().find(|line| line.starts_with("the disk is full"));
+        let full = output.lines().find(|line| line.starts_with(FULL));
         let telling = if action == "revert" { lines.next_back() } else { full.or_else(|| lines.next()) };
         let reason = telling
             .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }
     }
+}
 
-    /// Sends a file through a command on a channel of its own.
-    async fn send(
+impl Wire for Session {
+    async fn receive(
         &self,
-        part: &str,
-        doing: &'static str,
-        mut source: impl tokio::io::AsyncRead + Unpin + Send,
+        args: &[String],
+        parts: &[Part],
         progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<(), HostError> {
+    ) -> Result<Received, HostError> {
+        let doing = "sending the release";
         let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
-        let command = agent::beside(&self.living().settings.run(), part, &[]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let command = agent::beside(&self.living().settings.run(), "receive", &args);
         let Exec { mut stdin, mut output } = self.connection.exec(&command).await.map_err(channel)?;
+        let reading = |source: std::io::Error| HostError::Channel {
+            doing: "reading the artifact",
+            source: source.into(),
+        };
         let feed = async {
-            let mut sent = 0;
-            loop {
-                let mut chunk = bytes::BytesMut::with_capacity(CHUNK);
-                while chunk.len() < CHUNK {
-                    if source.read_buf(&mut chunk).await.map_err(|source| HostError::Channel {
-                        doing: "reading the artifact",
-                        source: source.into(),
-                    })? == 0
-                    {
+            let (mut sent, mut waiting) = (0, BytesMut::new());
+            for (n, part) in (1..).zip(parts) {
+                let mut offset = 0;
+                loop {
+                    let chunk = part.chunk(offset).await.map_err(reading)?;
+                    offset += chunk.len() as u64;
+                    waiting.extend_from_slice(&chunk);
+                    // What is small goes in one piece, whatever it consists of.
+                    let is_part_over = chunk.is_empty();
+                    if waiting.len() >= CHUNK || (is_part_over && n == parts.len() && !waiting.is_empty()) {
+                        sent += waiting.len() as u64;
+                        // What it refused is told by the command itself, below.
+                        if stdin.write(waiting.split().freeze()).await.is_err() {
+                            return Ok(());
+                        }
+                        progress(sent);
+                    }
+                    if is_part_over {
                         break;
                     }
                 }
-                if chunk.is_empty() {
-                    // What it refused is told by the command itself, below.
-                    let _ = stdin.close().await;
-                    return Ok(());
-                }
-                sent += chunk.len() as u64;
-                if stdin.write(chunk.freeze()).await.is_err() {
-                    return Ok(());
-                }
-                progress(sent);
             }
+            let _ = stdin.close().await;
+            Ok(())
         };
         let listen = async {
-            let mut text = String::new();
+            let (mut text, mut errors) = (Vec::new(), Vec::new());
             let mut exit = ssh::Exit::default();
             while let Some(chunk) = output.next().await {
                 match chunk {
-                    Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => {
-                        if text.len() < 16384 {
-                            text.push_str(&String::from_utf8_lossy(&bytes));
-                        }
-                    }
+                    Chunk::Stdout(bytes) => text.extend_from_slice(&bytes),
+                    Chunk::Stderr(bytes) if errors.len() < 16384 => errors.extend_from_slice(&bytes),
+                    Chunk::Stderr(_) => {}
                     Chunk::Ended(ended) => exit = ended,
                 }
             }
-            (text, exit)
+            (String::from_utf8_lossy(&text).into_owned(), String::from_utf8_lossy(&errors).into_owned(), exit)
         };
         // Nothing that is done beside a guardian may go on without it.
-        let (fed, (text, exit)) = tokio::select! {
+        let (fed, (text, errors, exit)) = tokio::select! {
             biased;
             both = async { tokio::join!(feed, listen) } => both,
             death = self.living().talk.gone(doing) => return Err(death),
         };
         fed?;
-        match exit.code {
-            Some(0) => Ok(()),
-            None if self.connection.is_closed() => Err(HostError::Lost { doing, stderr: text }),
-            _ => {
-                let cause = text.lines().next().unwrap_or("it wrote nothing");
-                Err(HostError::Refused { reason: format!("{doing} failed: {cause}"), output: text })
-            }
+        if let Some(received) = upload::answer(exit.code, &text) {
+            return Ok(received);
         }
+        let text = text + &errors;
+        if exit.code.is_none() && self.connection.is_closed() {
+            return Err(HostError::Lost { doing, stderr: text });
+        }
+        let full = text.lines().find(|line| line.starts_with(FULL));
+        let cause = full.or_else(|| text.lines().next()).unwrap_or("it wrote nothing");
+        Err(HostError::Refused { reason: format!("{doing} failed: {cause}"), output: text })
     }
 }
 
@@ -230,17 +245,10 @@ impl Host for Session {
     async fn upload(
         &self,
         artifact: &Artifact,
-        progress: &(dyn Fn(u64) + Send + Sync),
+        there: &Facts,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), HostError> {
-        let file = tokio::fs::File::open(&artifact.path)
-            .await
-            .map_err(|source| HostError::Channel { doing: "opening the artifact", source: source.into() })?;
-        let manifest = gzip(&artifact.manifest.to_bytes());
-        let (manifest, content) = tokio::join!(
-            self.send("receive_manifest", "sending the manifest", manifest.as_slice(), &|_| ()),
-            self.send("receive", "unpacking the release", file, progress),
-        );
-        content.and(manifest)
+        upload::upload(self, artifact, there, progress).await
     }
 
     async fn act(&self, action: &Action, heard: &(dyn Fn(Say) + Send + Sync)) -> Result<(), HostError> {
@@ -387,11 +395,4 @@ fn again(token: &str) -> String {
         Some((base, n)) => format!("{base}-again{}", n + 1),
         None => format!("{token}-again1"),
     }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    // Writing to memory cannot fail; an empty result would be refused by the host.
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }

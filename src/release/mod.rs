@@ -4,6 +4,7 @@
 mod id;
 mod layout;
 mod manifest;
+mod patch;
 pub mod retention;
 
 pub use id::InvalidReleaseId;
@@ -14,3 +15,4 @@ pub use manifest::Entry;
 pub use manifest::EntryKind;
 pub use manifest::InvalidManifest;
 pub use manifest::Manifest;
+pub use patch::patch;

@@ -76,8 +76,8 @@ pub(crate) fn running(took: Duration) -> String {
     }
 }
 
-/// Writes a number with its noun, `1 host`, `1,204 files`.
-pub(crate) fn count(n: usize, noun: &str) -> String {
+/// Writes a number, `1,204`.
+pub(crate) fn number(n: usize) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.char_indices() {
@@ -86,6 +86,12 @@ pub(crate) fn count(n: usize, noun: &str) -> String {
         }
         grouped.push(digit);
     }
+    grouped
+}
+
+/// Writes a number with its noun, `1 host`, `1,204 files`.
+pub(crate) fn count(n: usize, noun: &str) -> String {
+    let grouped = number(n);
     let plural = if n == 1 { "" } else { "s" };
     format!("{grouped} {noun}{plural}")
 }

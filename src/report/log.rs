@@ -165,6 +165,7 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
         | EventKind::ArtifactPacked { .. }
         | EventKind::HostConnected { .. }
         | EventKind::PhaseEntered { .. }
+        | EventKind::UploadPlanned { .. }
         | EventKind::HookStarted { .. }
         | EventKind::HookFinished { .. }
         | EventKind::BatchStarted { .. }

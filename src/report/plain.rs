@@ -70,8 +70,18 @@ impl<O: Write, E: Write> Plain<O, E> {
             let widest = self.run.names().iter().map(|name| format::width(name)).max();
             self.names = self.names.max(widest.unwrap_or(0).min(WIDEST_NAME));
         }
+        if let EventKind::UploadPlanned { host, .. } = &event.kind {
+            // Where more is missing than was foreseen there is another one.
+            let host = text::one_line(host);
+            self.uploads.retain(|told| *told != format!("start {host}") && *told != format!("end {host}"));
+        }
         lines.extend(self.upload(event));
-        if let Some(said) = words::say(&event.kind).filter(|said| said.level.is_told(self.verbose)) {
+        let said = match &event.kind {
+            // Its own lines say it.
+            EventKind::UploadPlanned { .. } => None,
+            kind => words::say(kind).filter(|said| said.level.is_told(self.verbose)),
+        };
+        if let Some(said) = said {
             lines.extend(self.lines(&said));
         }
         self.write(&lines);
@@ -117,10 +127,11 @@ impl<O: Write, E: Write> Plain<O, E> {
         let starts = self.uploads.insert(format!("start {host}"));
         let ends = upload.is_complete() && self.uploads.insert(format!("end {host}"));
         let total = format::bytes(upload.total);
+        let (plan, is_empty) = upload.plan.clone().unwrap_or_else(|| (total.clone(), upload.total == 0));
         let told = match (starts, ends) {
-            (true, true) if upload.total == 0 => "nothing to upload: every file is there already".to_owned(),
-            (true, true) => format!("uploaded {total}"),
-            (true, false) => format!("uploading {total}"),
+            (true, true) if is_empty => "nothing to upload: every file is there already".to_owned(),
+            (true, true) => format!("uploaded {plan}"),
+            (true, false) => format!("uploading {plan}"),
             (false, true) => {
                 let took = event.elapsed.saturating_sub(upload.started);
                 let rate = format::rate(upload.total, took).map(|rate| format!(" ({rate})"));

@@ -130,7 +130,7 @@ impl<W: Write> Progress<W> {
             | EventKind::HostConnected { .. }
             | EventKind::UploadProgressed { .. }
             | EventKind::HookStarted { .. } => false,
-            EventKind::Switched { .. } => self.verbose > 0,
+            EventKind::Switched { .. } | EventKind::UploadPlanned { .. } => self.verbose > 0,
             // The last words follow when the live lines are gone.
             EventKind::RunFinished { .. } => false,
         };

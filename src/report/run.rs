@@ -70,6 +70,8 @@ pub(crate) struct Upload {
     pub(crate) sent: u64,
     pub(crate) total: u64,
     pub(crate) started: Duration,
+    /// What it is, in words, and whether no file is part of it.
+    pub(crate) plan: Option<(String, bool)>,
     samples: VecDeque<(Duration, u64)>,
 }
 
@@ -111,7 +113,7 @@ impl Running {
 
 impl Upload {
     fn new(now: Duration) -> Self {
-        Self { sent: 0, total: 0, started: now, samples: VecDeque::new() }
+        Self { sent: 0, total: 0, started: now, plan: None, samples: VecDeque::new() }
     }
 
     fn progressed(&mut self, now: Duration, sent: u64, total: u64) {
@@ -186,6 +188,12 @@ impl Run {
                 if !matches!(phase, Phase::Reverting | Phase::Reverted | Phase::Failed) {
                     host.hook = None;
                 }
+            }
+            EventKind::UploadPlanned { host, files, all_files, bytes, all_bytes, resumed } => {
+                let upload = self.host(host).upload.get_or_insert_with(|| Upload::new(now));
+                upload.total = *bytes;
+                let plan = words::upload(*files, *all_files, *bytes, *all_bytes, *resumed);
+                upload.plan = Some((plan, *files == 0));
             }
             EventKind::UploadProgressed { host, sent, total } => {
                 let upload = self.host(host).upload.get_or_insert_with(|| Upload::new(now));

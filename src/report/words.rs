@@ -101,11 +101,15 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
             said(Place::Local, Good, Always, line)
         }
         EventKind::HostConnected { host } => said(at(host), Step, Verbose, "connected".to_owned()),
-        // The upload says its size when it starts.
+        // The plan of the upload says its size.
         EventKind::PhaseEntered { host: _, phase: Phase::Uploading } => None,
         EventKind::PhaseEntered { host, phase } => {
             let (tone, level) = weight(*phase);
             said(at(host), tone, level, phase_words(*phase).to_owned())
+        }
+        EventKind::UploadPlanned { host, files, all_files, bytes, all_bytes, resumed } => {
+            let plan = upload(*files, *all_files, *bytes, *all_bytes, *resumed);
+            said(at(host), Step, Verbose, format!("uploading {plan}"))
         }
         EventKind::UploadProgressed { host: _, sent: _, total: _ } => None,
         EventKind::HookStarted { host, point, command } => said(at(host), Step, Always, hook(point, command)),
@@ -178,6 +182,20 @@ pub(crate) fn command(command: &str) -> String {
 /// A hook's name, as it is shown everywhere.
 pub(crate) fn hook(point: &str, what: &str) -> String {
     format!("{}: {}", text::one_line(point), command(what))
+}
+
+/// What an upload is: `4.1 MB`, or `1.2 kB of 4.1 MB (3 of 200 files changed)` where the rest is there already.
+pub(crate) fn upload(files: usize, all_files: usize, bytes: u64, all_bytes: u64, resumed: bool) -> String {
+    let mut plan = format::bytes(bytes);
+    if files >= all_files {
+        return plan;
+    }
+    if bytes < all_bytes {
+        plan.push_str(&format!(" of {}", format::bytes(all_bytes)));
+    }
+    let what = if resumed { "were still missing" } else { "changed" };
+    let (files, all_files) = (format::number(files), format::count(all_files, "file"));
+    format!("{plan} ({files} of {all_files} {what})")
 }
 
 /// `deploy of shop on prod: web1.example.com, web2.example.com`

@@ -19,6 +19,7 @@ use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
 use crate::host::LockOutcome;
+use crate::host::Progress;
 use crate::host::Say;
 
 /// A host in memory.
@@ -165,11 +166,14 @@ impl Host for Scripted {
     async fn upload(
         &self,
         artifact: &Artifact,
-        progress: &(dyn Fn(u64) + Send + Sync),
+        _: &Facts,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), HostError> {
         let work = |model: &mut Model| {
             ours(model);
-            progress(artifact.compressed_bytes);
+            let bytes = artifact.compressed_bytes;
+            progress(Progress::Planned { files: artifact.manifest.files(), bytes, resumed: false });
+            progress(Progress::Sent { sent: bytes, total: bytes });
             Ok(())
         };
         self.call(Step::Upload, nothing, work).await

@@ -27,6 +27,7 @@ use super::scripted::Step;
 use super::scripted::World;
 use super::scripted::id;
 use crate::artifact::Artifact;
+use crate::artifact::Deltas;
 use crate::config;
 use crate::config::Hook;
 use crate::config::Hooks;
@@ -129,12 +130,13 @@ fn artifact() -> Artifact {
     Artifact {
         digest: Digest([7; 32]),
         path: "nowhere".into(),
-        manifest: Manifest::default(),
+        manifest: Manifest::default().into(),
         tar_bytes: 10,
         compressed_bytes: 5,
         commit: None,
         branch: None,
         reused: false,
+        deltas: Deltas::default(),
     }
 }
 

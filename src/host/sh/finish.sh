@@ -44,6 +44,10 @@ work_finish() {
         history 'done' ''
     fi
     ln "$RUN/lock" "$RUN/finished" 2>/dev/null
+    # What was left of uploads is of no use any more.
+    for finish_at in "$PRIVATE"/incoming/*; do
+        [ ! -e "$finish_at" ] || rm -rf "$finish_at"
+    done
     for finish_id; do
         remove_release "$finish_id"
     done
@@ -85,12 +89,21 @@ stop_daemon() {
     fi
 }
 
+# forget_upload: what had arrived stays for the next attempt, unless it is of no use or in the way.
+forget_upload() {
+    forget_at=$PRIVATE/incoming/${DIGEST:-none}
+    [ -d "$forget_at" ] || return 0
+    if [ ! -s "$forget_at/manifest" ] || [ -n "$(full_disk "$PRIVATE")" ] ||
+        [ -z "$(find "$forget_at" -mindepth 2 -type f 2>/dev/null | head -n 1)" ]; then
+        rm -rf "$forget_at"
+    fi
+}
+
 # forget_failed: a failed release stays, marked, for whoever looks into it; the one before it goes. Only
 # a release that this attempt made can have failed in it.
 forget_failed() {
     [ "$VERB" != rollback ] && [ -n "$RELEASE_ID" ] || return 0
-    rm -rf "$PRIVATE/incoming/${DIGEST:-none}/$TOKEN"
-    rmdir "$PRIVATE/incoming/${DIGEST:-none}" 2>/dev/null
+    forget_upload
     [ -e "$RUN/made" ] || return 0
     for forget_record in "$PRIVATE"/releases/*; do
         forget_id=${forget_record##*/}

@@ -3,7 +3,7 @@
 #   guardian           (default) preflight, lock, guard; the client's lines come on standard input
 #   work RUN N NAME ...  one action, as the guardian's child
 #   undo RUN           finishes or undoes a dead attempt
-#   receive|receive_manifest|hook RUN ...   what runs beside the guardian on a channel of its own
+#   receive|hook RUN ...   what runs beside the guardian on a channel of its own
 #   output RUN NAME    what an action wrote
 
 # make_meta: a private place for the client's settings until there is a lock.
@@ -143,7 +143,7 @@ case ${1:-guardian} in
         shift
         undo_main "$@"
         ;;
-    receive | receive_manifest | hook)
+    receive | hook)
         # Not every sshd gives a command a process group of its own. (As no leader, it does not fork.)
         if read_stat $$ && [ "$stat_group" != $$ ]; then
             exec setsid sh "$2/agent.sh" "$@"

@@ -54,11 +54,27 @@ check_root() {
     fi
 }
 
-# The artifact may still be in the making; the client compares with what it needs.
+# The artifact may still be in the making; the client compares with what it needs. What an upload left that was
+# cut off becomes part of the release, or goes.
 check_space() {
     check_at=$(standing "$ROOT")
-    say fact "space_kb $(df -Pk "$check_at" 2>/dev/null | fourth) $check_at"
-    say fact "inodes $(df -Pi "$check_at" 2>/dev/null | fourth) $check_at"
+    check_kb='' check_inodes=''
+    set -- "$ROOT"/.rdeploy/incoming/*
+    if [ -e "$1" ]; then
+        check_kb=$(du -sk "$ROOT/.rdeploy/incoming" 2>/dev/null) check_kb=${check_kb%%[!0-9]*}
+        check_inodes=$(find "$ROOT/.rdeploy/incoming" 2>/dev/null | wc -l)
+    fi
+    say fact "space_kb $(check_free -Pk "${check_kb:-0}") $check_at"
+    say fact "inodes $(check_free -Pi "${check_inodes:-0}") $check_at"
+}
+
+# check_free OPTION MORE: what is free by `df`, and MORE; nothing where that is no number.
+check_free() {
+    check_got=$(df "$1" "$check_at" 2>/dev/null | fourth)
+    case $check_got in
+        '' | 0 | *[!0-9]*) printf %s "$check_got" ;;
+        *) printf %s "$((check_got + $2))" ;;
+    esac
 }
 
 check_linked() {
@@ -94,6 +110,9 @@ state_facts() {
     if [ -L "$ROOT/current" ]; then
         say fact "current $(readlink "$ROOT/current")"
     fi
+    for state_dir in "$PRIVATE"/incoming/*; do
+        [ ! -s "$state_dir/manifest" ] || say fact "partial ${state_dir##*/}"
+    done
     for state_dir in "$ROOT"/releases/*; do
         [ -d "$state_dir" ] || continue
         state_id=${state_dir##*/}

@@ -227,6 +227,7 @@ fn an_id_that_is_taken_is_refused_and_its_release_stays_good() {
         guardian.bye();
         assert_eq!(rig.release_state(R1).as_deref(), Some("good"));
         assert_eq!(fs::read_to_string(rig.root().join("current/latest")).unwrap(), "one");
+        assert!(rig.drops_upload());
         rig.assert_tidy();
     });
 }

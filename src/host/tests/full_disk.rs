@@ -51,8 +51,7 @@ fn a_disk_that_fills_up_during_the_upload_leaves_what_ran_before() {
         let parcel = Parcel::new(&[(b"big", Item::File(big))]);
         let mut guardian = Guardian::locked(rig, rig.settings("t2"));
         guardian.begin(&guardian::attempt(rig, R2, &parcel));
-        guardian.beside("receive_manifest", &[], &parcel.manifest);
-        let sent = guardian.beside("receive", &[], &parcel.content);
+        let sent = guardian.receive(&parcel);
         assert_ne!(sent.code, Some(0));
         assert!(sent.output.starts_with("the disk is full: 0 KiB are free"), "{}", sent.output);
         guardian.ask("revert").ok();

@@ -2,6 +2,7 @@
 //! commit, with what was committed; and the lock is free.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -29,6 +30,8 @@ fn a_client_that_goes_before_the_switch_leaves_nothing_switched() {
             guardian.hang_up();
             assert!(guardian.child.wait().unwrap().success());
             assert_eq!(rig.live().as_deref(), Some(R1), "{steps}");
+            // What had arrived waits for the next attempt.
+            assert_eq!(rig.drops_upload(), steps == 2, "{steps}");
             rig.assert_tidy();
         }
         assert_eq!(rig.release_state(R2).as_deref(), Some("failed"));
@@ -38,12 +41,15 @@ fn a_client_that_goes_before_the_switch_leaves_nothing_switched() {
 }
 
 #[test]
-fn a_client_that_goes_during_an_upload_leaves_nothing_of_it() {
+fn a_client_that_goes_before_any_file_has_arrived_leaves_nothing_of_the_upload() {
     each_shell(|rig| {
         let parcel = Parcel::of("one");
         let mut guardian = Guardian::locked(rig, rig.settings("t1"));
         guardian.begin(&guardian::attempt(rig, R1, &parcel));
-        let mut receive = guardian.start_beside("receive", &[]);
+        let args = parcel.args();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut receive = guardian.start_beside("receive", &args);
+        receive.stdin.as_mut().unwrap().write_all(&parcel.manifest).unwrap();
         until("the upload to begin", || rig.private("incoming").join(&parcel.digest).exists());
         // Its channel stays open, as when a server has not noticed yet.
         guardian.hang_up();
@@ -263,6 +269,7 @@ fn a_guardian_killed_at_any_moment_leaves_what_the_next_one_can_tidy_up() {
             let next = Guardian::locked(rig, rig.settings(&format!("n{n}")));
             assert_eq!(rig.live().as_deref(), Some(R1), "{intent}");
             next.bye();
+            rig.drops_upload();
             rig.assert_tidy();
             let record = rig.private("releases").join(R2);
             let _ = fs::remove_dir_all(&record);

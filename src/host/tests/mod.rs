@@ -1,7 +1,9 @@
 //! The agent under real shells: a local child process in the place of a channel, the real settings, the
 //! real protocol. `rig` is a host in miniature, `guardian` talks to one guardian on it, `parcel` makes
-//! what is uploaded; the other files are the scenarios.
+//! what is uploaded (`upload`: by the client's own rules, from a real artifact); the other files are the scenarios.
 
+mod cut_off;
+mod delta;
 mod deploy;
 mod full_disk;
 mod gone;
@@ -22,6 +24,7 @@ mod rig;
 mod scripts;
 mod undrain;
 mod unwell;
+mod upload;
 mod verify;
 
 use guardian::Guardian;

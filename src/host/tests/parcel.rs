@@ -35,6 +35,8 @@ pub(super) struct Parcel {
     pub(super) digest: String,
     pub(super) content: Vec<u8>,
     pub(super) manifest: Vec<u8>,
+    /// The digest of the manifest's text.
+    pub(super) listed: String,
 }
 
 impl Parcel {
@@ -51,7 +53,14 @@ impl Parcel {
     pub(super) fn torn(listed: &[(&[u8], Item)], packed: &[(&[u8], Item)]) -> Self {
         let tar = pack(packed);
         let digest = Digest(Sha256::digest(&tar).into()).to_string();
-        Self { digest, content: gzip(&tar), manifest: gzip(&list(listed).to_bytes()) }
+        let text = list(listed).to_bytes();
+        let listed = Digest(Sha256::digest(&text).into()).to_string();
+        Self { digest, content: gzip(&tar), manifest: gzip(&text), listed }
+    }
+
+    /// What `receive` is told of it, when everything is sent.
+    pub(super) fn args(&self) -> [String; 3] {
+        ["all".to_owned(), self.manifest.len().to_string(), self.listed.clone()]
     }
 }
 

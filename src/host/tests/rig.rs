@@ -285,6 +285,19 @@ impl Rig {
         found
     }
 
+    /// Removes what the upload of an attempt left that never became a release; says whether there was any.
+    pub(super) fn drops_upload(&self) -> bool {
+        let incoming = self.private("incoming");
+        let digests = names(&incoming);
+        assert!(digests.len() <= 1, "of one upload at most something is kept: {digests:?}");
+        for digest in &digests {
+            let left = names(&incoming.join(digest));
+            assert!(left.len() == 2 && left.contains(&"manifest".to_owned()), "{left:?}");
+            fs::remove_dir_all(incoming.join(digest)).unwrap();
+        }
+        !digests.is_empty()
+    }
+
     /// What everybody expects after the end of an attempt: no lock, no directory, no process, no secret.
     pub(super) fn assert_tidy(&self) {
         until(&format!("everything to be gone: {:?}", self.processes()), || self.processes().is_empty());

@@ -4,14 +4,15 @@ use super::parcel::Item;
 use super::parcel::site;
 use super::*;
 
+const NOT_ARRIVED: &str = "not every file of the release has arrived";
+
 type Tree = Vec<(&'static [u8], Item)>;
 
 /// Uploads and prepares; returns the exit code of the upload and what preparing wrote, if that failed.
 fn prepare(rig: &Rig, token: &str, parcel: &Parcel) -> (Option<i32>, Option<String>) {
     let mut guardian = Guardian::locked(rig, rig.settings(token));
     guardian.begin(&guardian::attempt(rig, R1, parcel));
-    guardian.beside("receive_manifest", &[], &parcel.manifest);
-    let sent = guardian.beside("receive", &[], &parcel.content);
+    let sent = guardian.receive(parcel);
     let answer = guardian.ask("prepare");
     let failed = (answer.code != Some(0)).then(|| guardian.written("prepare"));
     guardian.ask("revert").ok();
@@ -28,8 +29,8 @@ fn a_difference_between_what_was_packed_and_what_arrived_stops_the_deploy() {
             tree
         };
         let cases = [
-            ("a changed byte", change(|tree| tree[4].1 = Item::file("onE")), "wrong digest"),
-            ("a missing file", change(|tree| drop(tree.remove(4))), "not what was packed"),
+            ("a changed byte", change(|tree| tree[4].1 = Item::file("onE")), NOT_ARRIVED),
+            ("a missing file", change(|tree| drop(tree.remove(4))), NOT_ARRIVED),
             ("a file too many", change(|tree| tree.push((b"more", Item::file("")))), "not what was packed"),
             (
                 "another link target",
@@ -52,10 +53,13 @@ fn a_difference_between_what_was_packed_and_what_arrived_stops_the_deploy() {
         for (n, (what, packed, expected)) in cases.into_iter().enumerate() {
             let parcel = Parcel::torn(&site("one"), &packed);
             let (sent, failed) = prepare(rig, &format!("t{n}"), &parcel);
-            assert_eq!(sent, Some(0), "{what}");
+            // What is missing can be sent once more.
+            let is_missing = expected == NOT_ARRIVED;
+            assert_eq!(sent, Some(if is_missing { 75 } else { 0 }), "{what}");
             let failed = failed.unwrap_or_else(|| panic!("{what} was not noticed"));
             assert!(failed.contains(expected), "{what}: {failed}");
             assert_eq!(rig.releases(), [""; 0], "{what}");
+            assert_eq!(rig.drops_upload(), is_missing, "{what}");
             rig.assert_tidy();
         }
     });
@@ -71,15 +75,19 @@ fn a_stream_that_was_cut_off_stops_the_deploy() {
                 content: whole.content[..keep].to_vec(),
                 manifest: whole.manifest.clone(),
                 digest: whole.digest.clone(),
+                listed: whole.listed.clone(),
             };
-            let (sent, _) = prepare(rig, &format!("t{keep}"), &parcel);
-            assert_ne!(sent, Some(0), "{keep} bytes");
+            let (sent, failed) = prepare(rig, &format!("t{keep}"), &parcel);
+            assert_eq!(sent, Some(1), "{keep} bytes");
+            assert!(failed.unwrap().contains(NOT_ARRIVED), "{keep} bytes");
+            rig.drops_upload();
             rig.assert_tidy();
         }
         let keep = whole.manifest.len() / 2;
         let parcel = Parcel { manifest: whole.manifest[..keep].to_vec(), ..whole };
-        let (_, failed) = prepare(rig, "manifest", &parcel);
-        assert!(failed.is_some());
+        let (sent, failed) = prepare(rig, "manifest", &parcel);
+        assert_eq!(sent, Some(1));
+        assert!(failed.unwrap().contains(NOT_ARRIVED));
         rig.assert_tidy();
     });
 }
@@ -125,7 +133,10 @@ fn an_upload_that_failed_can_be_made_again() {
         let parcel = Parcel::of("one");
         let mut guardian = Guardian::locked(rig, rig.settings("t1"));
         guardian.begin(&guardian::attempt(rig, R1, &parcel));
-        assert_ne!(guardian.beside("receive", &[], &parcel.content[..20]).code, Some(0));
+        let args = parcel.args();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let cut = [&parcel.manifest[..], &parcel.content[..20]].concat();
+        assert_eq!(guardian.beside("receive", &args, &cut).code, Some(1));
         guardian.upload(&parcel);
         for action in ["prepare", "ready", "activate", "commit", "finish"] {
             guardian.act(action);

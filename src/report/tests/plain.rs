@@ -289,6 +289,39 @@ fn a_plain_run_with_warnings() {
 }
 
 #[test]
+fn an_upload_says_how_much_of_the_artifact_travels() {
+    let mut script = Script::new();
+    let planned = |host: &str, files, bytes, resumed| EventKind::UploadPlanned {
+        host: host.to_owned(),
+        files,
+        all_files: 1_204,
+        bytes,
+        all_bytes: 4_100_000,
+        resumed,
+    };
+    let sent = |host: &str, sent, total| EventKind::UploadProgressed { host: host.to_owned(), sent, total };
+    script.at(0, planned(WEB1, 3, 1_200, false));
+    script.at(10, sent(WEB1, 1_200, 1_200));
+    // More was missing there than had been foreseen.
+    script.at(20, planned(WEB1, 1_003, 2_000_000, false));
+    script.at(20, sent(WEB1, 1_000_000, 2_000_000));
+    script.at(1_020, sent(WEB1, 2_000_000, 2_000_000));
+    script.at(1_100, planned(WEB2, 600, 2_000_000, true));
+    script.at(1_110, sent(WEB2, 2_000_000, 2_000_000));
+    script.at(1_200, planned(DB, 0, 200, false));
+    script.at(1_210, sent(DB, 200, 200));
+    let text = script.plain(0);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("upload")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    web1.example.com | uploaded 1.2 kB of 4.1 MB (3 of 1,204 files changed)
+    web1.example.com | uploading 2.0 MB of 4.1 MB (1,003 of 1,204 files changed)
+    web1.example.com | uploaded 2.0 MB in 1.0 s (2.0 MB/s)
+    web2.example.com | uploaded 2.0 MB of 4.1 MB (600 of 1,204 files were still missing)
+    db.example.com | nothing to upload: every file is there already
+    ");
+}
+
+#[test]
 fn a_log_has_everything_with_its_time() {
     insta::assert_snapshot!(failed_hook().log(), @r#"
     [    0.000] deploy of shop on prod: web1.example.com, db.example.com

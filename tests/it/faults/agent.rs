@@ -27,7 +27,7 @@ pub(super) fn undoings() -> [&'static str; 6] {
     UNDOES
 }
 
-/// What runs beside the guardian: `receive`, `receive_manifest`, `hook`.
+/// What runs beside the guardian: `receive`, `hook`.
 pub(super) fn beside() -> Vec<&'static str> {
     let alternatives = MAIN.lines().find(|line| line.trim_start().starts_with("receive |"));
     let alternatives = alternatives.expect("main.sh says what runs beside the guardian").trim();

@@ -38,7 +38,12 @@ fn ten_thousand_files_reach_three_hosts_in_little_memory() {
     fs::write(public.join("dir7/file7"), "changed").unwrap();
     fs::write(public.join("dir7/new"), "new").unwrap();
     fs::remove_file(public.join("dir8/file8")).unwrap();
-    let second = site.deploy().ends_with(0);
+    let second = site.deploy().ends_with(0).says("(2 of 10,000 files changed)");
+    for line in second.said.lines().filter(|line| line.contains("| uploaded ")) {
+        let size: Vec<&str> = line.split("| uploaded ").nth(1).unwrap().split(' ').take(2).collect();
+        let is_little = size[1] == "B" || (size[1] == "kB" && size[0].parse::<f64>().unwrap() < 100.0);
+        assert!(is_little, "too much travelled: {line}");
+    }
     assert!(second.peak_memory < 64 << 20, "it held {} MiB at its peak", second.peak_memory >> 20);
     every_host_has(&site, &public);
     site.is_clean();

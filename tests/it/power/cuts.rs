@@ -50,11 +50,17 @@ struct Before {
     live: Option<String>,
     releases: usize,
     lines: usize,
+    uploads: Vec<String>,
 }
 
 impl Before {
     fn of(tree: &Tree) -> Self {
-        Self { live: tree.live(), releases: tree.releases().len(), lines: history(tree) }
+        Self {
+            live: tree.live(),
+            releases: tree.releases().len(),
+            lines: history(tree),
+            uploads: uploads(tree),
+        }
     }
 }
 
@@ -62,7 +68,7 @@ impl Moment {
     fn is_there(self, tree: &Tree, before: &Before) -> bool {
         match self {
             Self::Locked => tree.is_locked(),
-            Self::Uploading => !names_in(&tree.root.join(".rdeploy/incoming")).is_empty(),
+            Self::Uploading => uploads(tree) != before.uploads,
             Self::Unpacked => tree.releases().len() > before.releases,
             Self::Ready => journaled(tree, "prepared"),
             Self::Switched => tree.live() != before.live,
@@ -80,6 +86,12 @@ fn journaled(tree: &Tree, step: &str) -> bool {
         let journal = fs::read_to_string(runs.join(run).join("journal")).unwrap_or_default();
         journal.lines().any(|line| line.trim_end() == step)
     })
+}
+
+/// What arrives, or was left when it was cut off.
+fn uploads(tree: &Tree) -> Vec<String> {
+    let incoming = tree.root.join(".rdeploy/incoming");
+    names_in(&incoming).iter().flat_map(|digest| names_in(&incoming.join(digest))).collect()
 }
 
 fn history(tree: &Tree) -> usize {

@@ -89,7 +89,7 @@ fn what_hooks_write_is_told_with_v() {
     host1 | connected
     host1 | checking
     host1 | locking
-    host1 | uploaded [SIZE]
+    host1 | nothing to upload: every file is there already
     host1 | preparing
     host1 | after_unpack: echo migrated
     host1 |   migrated

@@ -306,18 +306,26 @@ impl Tree {
         self.root.join(".rdeploy/lock").exists()
     }
 
-    /// Proves that no attempt has left anything: no lock, no attempt's directory, no upload, no link.
+    /// Proves that no attempt has left anything: no lock, no attempt's directory, no link; and of an upload at most
+    /// what the next attempt takes over.
     pub(crate) fn is_clean(&self) {
         let root = self.root.display();
         assert!(!self.is_locked(), "{root}: the lock is still there");
-        for name in [".rdeploy/run", ".rdeploy/incoming"] {
-            // The lock is freed first; what was behind it goes right after.
-            let until = Instant::now() + Duration::from_secs(20);
-            while !names_in(&self.root.join(name)).is_empty() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let left = names_in(&self.root.join(name));
-            assert!(left.is_empty(), "{root}: left in {name}: {left:?}");
+        // The lock is freed first; what was behind it goes right after.
+        let runs = self.root.join(".rdeploy/run");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !names_in(&runs).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = names_in(&runs);
+        assert!(left.is_empty(), "{root}: left of attempts: {left:?}");
+        let incoming = self.root.join(".rdeploy/incoming");
+        let digests = names_in(&incoming);
+        assert!(digests.len() <= 1, "{root}: left of several uploads: {digests:?}");
+        for digest in digests {
+            let left = names_in(&incoming.join(digest));
+            let is_kept = left.len() == 2 && left.iter().any(|name| name == "manifest");
+            assert!(is_kept, "{root}: left of an upload: {left:?}");
         }
         let known = ["current", "releases", "shared", "revisions.log", ".rdeploy"];
         let left: Vec<String> =

@@ -1,0 +1,194 @@
+//! Owns what of an artifact has to travel to a host that has something of it already: how the manifest differs
+//! from one that is there, which files that leaves, and the tars of just those. Everything is made once for all
+//! hosts that need the same bytes, and no tar is held in memory.
+//!
+//! Files are named by their places in the manifest.
+
+mod pack;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use sha2::Digest as _;
+use sha2::Sha256;
+use tokio::sync::OnceCell;
+
+pub use self::pack::Pack;
+
+use super::Artifact;
+use super::cache::Cache;
+use super::gzip;
+use super::gzip::GzipError;
+use crate::release;
+use crate::release::Digest;
+use crate::release::Entry;
+use crate::release::EntryKind;
+use crate::release::Manifest;
+
+/// More files than so many are not copied on a host from one path to another: each takes a program's start there,
+/// unless it can go with its neighbours. `take` of `host/sh/receive.sh` counts in the same way.
+const MOVES: usize = 200;
+
+/// The manifest as it travels.
+#[derive(Debug)]
+pub struct Listed {
+    /// The sha256 of its text form.
+    pub digest: Digest,
+    /// Its text form, gzipped.
+    pub gzipped: Bytes,
+}
+
+/// What an artifact is to a host that has another release.
+#[derive(Debug)]
+pub struct Difference {
+    /// What makes the manifest of that release's, gzipped.
+    pub patch: Bytes,
+    /// The files that are not there.
+    pub missing: Vec<u32>,
+    /// Their sizes' sum.
+    pub bytes: u64,
+}
+
+type Cell<T> = Arc<OnceCell<T>>;
+/// What was made, or is being made, by what it is made for.
+type Cells<K, T> = Mutex<HashMap<K, Cell<T>>>;
+
+/// What was made of one artifact so far. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Deltas(Arc<Made>);
+
+#[derive(Debug, Default)]
+struct Made {
+    listed: OnceCell<Arc<Listed>>,
+    differences: Cells<Digest, Option<Arc<Difference>>>,
+    packs: Cells<(Vec<u32>, bool), Arc<Pack>>,
+    /// Compressing takes every core, and memory for each: one at a time.
+    one: tokio::sync::Mutex<()>,
+}
+
+fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Cell<T> {
+    Arc::clone(cells.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+}
+
+impl Artifact {
+    /// The manifest as it travels whole.
+    pub async fn listed(&self) -> io::Result<Arc<Listed>> {
+        let manifest = Arc::clone(&self.manifest);
+        let make = blocking(move || {
+            let text = manifest.to_bytes();
+            Ok(Arc::new(Listed { digest: Digest(Sha256::digest(&text).into()), gzipped: gzipped(&text)? }))
+        });
+        self.deltas.0.listed.get_or_try_init(|| make).await.cloned()
+    }
+
+    /// Compares it with the release of another artifact; nothing, if that artifact's manifest is not in the cache
+    /// here any more.
+    pub async fn difference(&self, base: Digest) -> io::Result<Option<Arc<Difference>>> {
+        let (manifest, cache) = (Arc::clone(&self.manifest), self.path.parent().map(Cache::at));
+        let make = blocking(move || {
+            let base = cache.and_then(|cache| cache.manifest(&base));
+            base.map(|base| compare(&base, &manifest).map(Arc::new)).transpose()
+        });
+        cell(&self.deltas.0.differences, base).get_or_try_init(|| make).await.cloned()
+    }
+
+    /// Returns a tar of these files, and of all links where those are wanted, too.
+    pub async fn pack(&self, files: &[u32], links: bool) -> io::Result<Arc<Pack>> {
+        let made = &self.deltas.0;
+        let (path, manifest, wanted) = (self.path.clone(), Arc::clone(&self.manifest), files.to_vec());
+        let make = async move {
+            let _one = made.one.lock().await;
+            blocking(move || pack::cut(&path, &manifest, &wanted, links).map(Arc::new)).await
+        };
+        cell(&made.packs, (files.to_vec(), links)).get_or_try_init(|| make).await.cloned()
+    }
+
+    /// Returns the whole of it.
+    pub async fn whole(&self) -> io::Result<Arc<Pack>> {
+        let (path, bytes) = (self.path.clone(), self.compressed_bytes);
+        blocking(move || Pack::open(&path, bytes).map(Arc::new)).await
+    }
+
+    /// Whether sending these files alone is hardly less than sending everything.
+    pub fn is_most(&self, files: &[u32]) -> bool {
+        let size = |place: &u32| match self.manifest.entries.get(*place as usize).map(|entry| &entry.kind) {
+            Some(EntryKind::File { size, .. }) => *size,
+            _ => 0,
+        };
+        let bytes: u64 = files.iter().map(size).sum();
+        files.len() == self.manifest.files() || bytes > self.manifest.bytes() / 10 * 9
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+fn gzipped(text: &[u8]) -> io::Result<Bytes> {
+    let mut out = Vec::new();
+    match gzip::compress(&mut out, |chunks| io::Write::write_all(chunks, text)) {
+        Ok(_) => Ok(out.into()),
+        Err(GzipError::Output(error) | GzipError::Producer(error)) => Err(error),
+    }
+}
+
+fn compare(base: &[u8], new: &Manifest) -> io::Result<Difference> {
+    let patch = gzipped(&release::patch(base, &new.to_bytes()))?;
+    let base = Manifest::from_bytes(base).map_err(io::Error::other)?;
+    let missing = missing(&base, new);
+    let size = |place: &u32| file(new.entries.get(*place as usize)?).map(|(_, size)| size);
+    let bytes = missing.iter().filter_map(size).sum();
+    Ok(Difference { patch, missing, bytes })
+}
+
+fn file(entry: &Entry) -> Option<(Digest, u64)> {
+    match entry.kind {
+        EntryKind::File { digest, size, .. } => Some((digest, size)),
+        EntryKind::Directory | EntryKind::Symlink { .. } => None,
+    }
+}
+
+/// What a host that has `base` will not find there.
+fn missing(base: &Manifest, new: &Manifest) -> Vec<u32> {
+    let mut at: HashMap<&[u8], Digest> = HashMap::new();
+    let mut from: HashMap<Digest, &[u8]> = HashMap::new();
+    for entry in &base.entries {
+        if let Some((digest, _)) = file(entry) {
+            at.insert(&entry.path, digest);
+            from.entry(digest).or_insert(&entry.path);
+        }
+    }
+    let mut groups: HashSet<(&[u8], &[u8])> = HashSet::new();
+    let mut missing = Vec::new();
+    for (place, entry) in (0..).zip(&new.entries) {
+        let Some((digest, _)) = file(entry) else { continue };
+        if at.get(entry.path.as_slice()) == Some(&digest) {
+            continue;
+        }
+        let group = from.get(&digest).map(|source| {
+            let ((into, name), (out_of, old_name)) = (split(&entry.path), split(source));
+            if name == old_name { (into, out_of) } else { (entry.path.as_slice(), &b"\t"[..]) }
+        });
+        match group {
+            Some(group) if groups.contains(&group) => {}
+            Some(group) if groups.len() < MOVES => drop(groups.insert(group)),
+            _ => missing.push(place),
+        }
+    }
+    missing
+}
+
+/// A path's directory and its name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (&[], path),
+    }
+}

@@ -1,0 +1,134 @@
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::super::Artifact;
+use super::super::testing::Project;
+use super::Pack;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+async fn unzipped(pack: &Pack) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = pack.chunk(bytes.len() as u64).await.unwrap();
+        if chunk.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    assert_eq!(bytes.len() as u64, pack.bytes());
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();
+    tar
+}
+
+fn place(artifact: &Artifact, path: &str) -> u32 {
+    let place = artifact.manifest.entries.iter().position(|entry| entry.path == path.as_bytes());
+    place.unwrap().try_into().unwrap()
+}
+
+fn project() -> Project {
+    let project = Project::new();
+    project
+        .file("a", "first")
+        .file("dir/b", vec![7; 3000])
+        .file(&format!("dir/{}", "long".repeat(40)), "long")
+        .executable("dir/run", "#!/bin/sh\n")
+        .link("link", "a");
+    project
+}
+
+#[test]
+fn a_pack_has_the_bytes_of_the_artifact_for_just_these_files() {
+    runtime().block_on(async {
+        let project = project();
+        let artifact = project.pack().unwrap();
+        let paths = |tar: &[u8]| -> Vec<String> {
+            let mut archive = tar::Archive::new(tar);
+            let entries = archive.entries().unwrap();
+            entries.map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect()
+        };
+        let (b, run) = (place(&artifact, "dir/b"), place(&artifact, "dir/run"));
+        let files = unzipped(&artifact.pack(&[b, run], false).await.unwrap()).await;
+        assert_eq!(paths(&files), ["dir/b", "dir/run"]);
+        let links = unzipped(&artifact.pack(&[], true).await.unwrap()).await;
+        assert_eq!(paths(&links), ["link"]);
+        let none = unzipped(&artifact.pack(&[], false).await.unwrap()).await;
+        assert_eq!(none, [0; 1024]);
+        let whole = unzipped(&artifact.whole().await.unwrap()).await;
+        let content = files.strip_suffix(&[0; 1024][..]).unwrap();
+        assert!(whole.windows(1536).any(|part| part == &content[..1536]));
+        let all: Vec<u32> = (0..).zip(&artifact.manifest.entries).map(|(place, _)| place).collect();
+        let files = unzipped(&artifact.pack(&all, true).await.unwrap()).await;
+        assert!(files == whole);
+    });
+}
+
+#[test]
+fn hosts_that_need_the_same_bytes_share_them() {
+    runtime().block_on(async {
+        let project = project();
+        let first = project.pack().unwrap();
+        let second = project.file("a", "second").pack().unwrap();
+        let same = second.clone();
+        let (one, other) = (second.difference(first.digest), same.difference(first.digest));
+        let (one, other) = tokio::join!(one, other);
+        let (one, other) = (one.unwrap().unwrap(), other.unwrap().unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!((&one.missing, one.bytes), (&vec![place(&second, "a")], 6));
+        let (one, other) = tokio::join!(second.pack(&one.missing, true), same.pack(&other.missing, true));
+        assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+    });
+}
+
+#[test]
+fn a_release_that_is_not_known_here_or_is_damaged_is_compared_with_nothing() {
+    runtime().block_on(async {
+        let project = project();
+        let first = project.pack().unwrap();
+        let second = project.file("a", "second").pack().unwrap();
+        let manifest = first.path.with_file_name(format!("{}.manifest", first.digest));
+        // The content is not needed.
+        std::fs::remove_file(&first.path).unwrap();
+        assert!(second.difference(first.digest).await.unwrap().is_some());
+        let third = project.file("a", "third").pack().unwrap();
+        std::fs::write(&manifest, "rdeploy-manifest 1\n").unwrap();
+        assert!(third.difference(first.digest).await.unwrap().is_none());
+        std::fs::remove_file(&manifest).unwrap();
+        assert!(third.difference(first.digest).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn an_artifact_that_is_damaged_in_the_cache_is_not_cut() {
+    runtime().block_on(async {
+        let project = project();
+        let artifact = project.pack().unwrap();
+        let elsewhere = Project::new();
+        let other = elsewhere.file("other", "x").pack().unwrap();
+        std::fs::copy(&other.path, &artifact.path).unwrap();
+        let error = artifact.pack(&[place(&artifact, "a")], false).await.unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    });
+}
+
+#[test]
+fn moved_files_are_missing_only_where_there_are_too_many_to_copy_one_by_one() {
+    runtime().block_on(async {
+        let project = Project::new();
+        let fill = |dir: &str, suffix: &str| {
+            let _ = std::fs::remove_dir_all(project.root());
+            for n in 0..250 {
+                project.file(&format!("{dir}/{n}{suffix}"), n.to_string());
+            }
+            project.pack().unwrap()
+        };
+        let first = fill("old", "");
+        let moved = fill("new", "");
+        let renamed = fill("old", ".txt");
+        assert!(moved.difference(first.digest).await.unwrap().unwrap().missing.is_empty());
+        assert_eq!(renamed.difference(first.digest).await.unwrap().unwrap().missing.len(), 50);
+    });
+}

@@ -1,0 +1,282 @@
+# shellcheck shell=sh disable=SC2015,SC2016,SC2034,SC2154 # variables are shared with the other files, and awk has its own
+# Owns the way of a release's files from the wire, and from what the host has already, into one tree in
+# `incoming` of which every file is proven by its digest.
+#
+# The tree outlives an attempt that was cut off: the next one takes it over. Nothing that lies there, or in
+# an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
+
+# receive FORM BYTES DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST, then a
+# gzipped tar. RELEASES are where files may be taken from. By FORM
+#   all    the manifest is whole, and so is the content; nothing is taken from anywhere
+#   whole  the manifest is whole, and files are taken from what is there
+#   patch  the same, but the manifest is what the first release's has to be changed by
+#   more   (alone) the content is what was said to be missing
+# Files that are still missing are named by their lines in the manifest, `missing LINE`, and the code is 75. It is
+# 76 when this cannot be done here, and everything has to be sent.
+receive() {
+    beside receive || return
+    receive_form=$1 receive_tree=$PRIVATE/incoming/$DIGEST/$TOKEN
+    printf '' >"$RUN/out/receive" || return
+    if [ "$receive_form" = more ]; then
+        [ -f "$RUN/sums.out" ] && [ -d "$receive_tree" ] || fail "nothing was received yet" || return
+    else
+        case $receive_form in all) ;; *) can_take || return 76 ;; esac
+        receive_manifest "$@" || return
+        shift 3
+        receive_begin 2>"$RUN/out/receive" || receive_failed || return
+    fi
+    umask 022
+    receive_into "$receive_tree" 2>"$RUN/out/receive" || receive_failed || return
+    case $receive_form in whole | patch) take_all "$@" 2>"$RUN/out/receive" || receive_failed || return ;; esac
+    prove "$receive_tree" || receive_failed || return
+    awk "$AWK_FOUND$AWK_PROVEN"'
+        !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
+        END { exit code }
+    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" || return
+    forget_others
+}
+
+# receive_failed: why, as far as it is known. What fills a disk up does not wait there for the next attempt.
+receive_failed() {
+    receive_full=$(full_disk "$PRIVATE")
+    if [ -n "$receive_full" ]; then
+        printf '%s\n' "$receive_full"
+        rm -rf "${PRIVATE:?}/incoming/$DIGEST"
+    fi
+    head -n 20 "$RUN/out/receive"
+    return 1
+}
+
+# receive_manifest FORM BYTES DIGEST RELEASE...
+receive_manifest() {
+    rm -f "$RUN/manifest" "$RUN/sums.out"
+    exactly "$2" >"$RUN/manifest.gz"
+    if [ "$1" = patch ]; then
+        gzip -dc <"$RUN/manifest.gz" | apply "$PRIVATE/manifests/${4:-none}" >"$RUN/manifest"
+    else
+        gzip -dc <"$RUN/manifest.gz" >"$RUN/manifest"
+    fi 2>"$RUN/out/receive"
+    rm -f "$RUN/manifest.gz"
+    receive_sum=$(sha256sum <"$RUN/manifest") && [ "${receive_sum%% *}" = "$3" ] && return
+    rm -f "$RUN/manifest"
+    [ "$1" != patch ] || return 76
+    fail "the manifest did not arrive whole"
+    receive_failed
+}
+
+# apply FILE: what standard input makes of it. `=N` keeps N lines, `-N` leaves N out, `+LINE` is a new one.
+apply() {
+    APPLY_TO=$1 awk '
+        function next_line() { if ((getline kept <ENVIRON["APPLY_TO"]) <= 0) exit 1 }
+        /^=/ { for (n = substr($0, 2) + 0; n > 0; n--) { next_line(); print kept } next }
+        /^-/ { for (n = substr($0, 2) + 0; n > 0; n--) next_line(); next }
+        { print substr($0, 2) }'
+}
+
+# receive_begin: makes the tree, or takes over what an earlier attempt at this very artifact left.
+receive_begin() {
+    if [ "$receive_form" = all ]; then
+        rm -rf "$receive_tree"
+        forget_others
+    fi
+    mkdir -p "$PRIVATE/incoming/$DIGEST" || return
+    for receive_left in "$PRIVATE/incoming/$DIGEST"/*; do
+        [ ! -d "$receive_tree" ] && [ -d "$receive_left" ] && ours "$receive_left" || continue
+        mv "$receive_left" "$receive_tree" || return
+    done
+    mkdir -p "$receive_tree" && cp "$RUN/manifest" "$PRIVATE/incoming/$DIGEST/manifest" || return
+    printf '' >"$RUN/sums.out" || return
+    [ "$receive_form" != all ] || return 0
+    sift "$receive_tree" || return
+    # Before anything is copied: so that no tar has to make them, and none is left out that is empty.
+    sed -n 's/^d /.\//p' "$RUN/manifest" >"$RUN/list" &&
+        (umask 022 && cd "$receive_tree" && each_of "$RUN/list" mkdir -p)
+}
+
+# receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.
+receive_into() {
+    rm -rf "$RUN/receive.failed"
+    {
+        gzip -dc || mkdir "$RUN/receive.failed"
+    } | tar -xopf - -C "$1" && [ ! -e "$RUN/receive.failed" ]
+}
+
+# can_take: whether the host has the programs to take files from what is there.
+can_take() { have xargs && stat -c '%Y %s %h %n' "$RUN/lock" >/dev/null 2>&1; }
+
+# each_of LIST COMMAND...: calls it with the paths of the list, as many as go in one call.
+each_of() (
+    each_list=$1
+    shift
+    [ ! -s "$each_list" ] || tr '\n' '\0' <"$each_list" | xargs -0 "$@"
+)
+
+# found_in DIRECTORY: its regular files: time, size, number of names, path.
+found_in() (cd "$1" && find . -type f -exec stat -c '%Y %s %h %n' {} +)
+
+# For awk: the path in a line of a manifest or of `found_in`; the time that a file with this digest has in every
+# release (see src/release/manifest.rs); what `sha256sum -c` found to be right.
+AWK_FOUND='
+    BEGIN { for (n = 0; n < 16; n++) hex[substr("0123456789abcdef", n + 1, 1)] = n }
+    function due(digest,    n, at) {
+        for (at = 1; at <= 16; at++) n = (n * 16 + hex[substr(digest, at, 1)]) % 599529600
+        return n + 978307200
+    }
+    function listed() { return substr($0, length($2) + length($3) + 5) }
+    function found() { return substr($0, length($1) + length($2) + length($3) + 6) }'
+AWK_PROVEN='
+    part == 1 { if (sub(/: OK$/, "")) proven[$0]; next }
+    !/^[fx] / { next }'
+
+# sift TREE: leaves in it what may be whole files of the release. A cut stream ends in the middle of one; its
+# time was not set then.
+sift() {
+    (cd "$1" && find . ! -type f ! -type d -exec rm -f {} + && find . -mindepth 1 -type d) >"$RUN/dirs" &&
+        found_in "$1" >"$RUN/found" || return
+    awk "$AWK_FOUND"'
+        part == 1 && /^d / { dir["./" substr($0, 3)] }
+        part == 1 && /^[fx] / { want["./" listed()] = due($2) " " $3 }
+        part == 2 && !($0 in dir) { exit 3 }
+        part == 3 && want["./" found()] != $1 " " $2 { print "./" found() }
+    ' part=1 "$RUN/manifest" part=2 "$RUN/dirs" part=3 "$RUN/found" >"$RUN/list"
+    case $? in
+        0) (cd "$1" && each_of "$RUN/list" rm -f) ;;
+        # Not what this program left there.
+        3) rm -rf "$1" && mkdir "$1" ;;
+        *) return 1 ;;
+    esac
+}
+
+# take_all RELEASE...: takes what is missing from one after the other, then from other uploads that were cut off.
+take_all() {
+    take_left=1
+    for take_id; do
+        [ "$take_left" != 0 ] || return 0
+        take "$ROOT/releases/$take_id" "$PRIVATE/manifests/$take_id" || return
+    done
+    for take_dir in "$PRIVATE"/incoming/*/*; do
+        [ "$take_left" != 0 ] && [ -d "$take_dir" ] && [ "$take_dir" != "$receive_tree" ] || continue
+        take "$take_dir" "${take_dir%/*}/manifest" || return
+    done
+}
+
+# take DIRECTORY MANIFEST: copies from there what the tree still needs; `take_left` is how many files it lacks then.
+# What lies at another path there needs a copy of its own, or one together with its neighbours; more than 200 such
+# copies would take longer than sending. (The client counts in the same way, see src/artifact/delta.)
+take() {
+    [ -d "$1" ] && [ -s "$2" ] || return 0
+    copy_how
+    found_in "$receive_tree" >"$RUN/have" && found_in "$1" >"$RUN/found" || return
+    rm -f "$RUN/same" "$RUN/moved" "$RUN/modes.f" "$RUN/modes.x"
+    take_left=$(cd "$RUN" && awk "$AWK_FOUND"'
+        function into(path) { return sub(/\/[^\/]*$/, "", path) ? "./" path : "." }
+        function name(path) { sub(/^.*\//, "", path); return path }
+        part == 1 { have[found()]; next }
+        part == 2 { there[found()] = $1 " " $2; names[found()] = $3; next }
+        !/^[fx] / { next }
+        { path = listed() }
+        part == 3 {
+            if (there[path] == due($2) " " $3 && (linked || names[path] == 1)) {
+                at[path] = $2
+                if (!($2 in from)) from[$2] = path
+            }
+            next
+        }
+        path in have { next }
+        at[path] == $2 {
+            print "./" path >"same"
+            print "./" path >("modes." $1)
+            next
+        }
+        $2 in from {
+            source = from[$2]
+            key = into(path) "\t" into(source)
+            if (name(path) != name(source)) key = path
+            if (!(key in group) && groups < 200) { group[key]; groups++ }
+            if (key in group) {
+                print into(path) "\t" (key == path ? "=" : "+") into(source) "\t./" source "\t./" path >"moved"
+                print "./" path >("modes." $1)
+                next
+            }
+        }
+        { left++ }
+        END { print left + 0 }
+    ' linked="$copy_linked" part=1 have part=2 found part=3 "$2" part=4 manifest) || return
+    (umask 022 && cd "$1" && copy_same && copy_moved) ||
+        [ -z "$(full_disk "$PRIVATE")" ] || return
+    for take_mode in f:644 x:755; do
+        take_list=$RUN/modes.${take_mode%:*}
+        (cd "$receive_tree" && each_of "$take_list" chmod "${take_mode#*:}" &&
+            { [ -n "$copy_linked" ] || each_of "$take_list" chown "$(id -u):$(id -g)"; })
+    done
+    return 0
+}
+
+# copy_how: the cp of GNU shares the blocks where the file system can. Others may know no --parents, and a tar would
+# make files with several names into one again.
+copy_how() {
+    copy_linked='' COPY='cp -p' COPY_TO=$receive_tree
+    if (cd "$RUN" && cp --reflink=auto --preserve=timestamps --parents ./lock work) 2>/dev/null; then
+        copy_linked=1 COPY='cp --reflink=auto --preserve=timestamps'
+    fi
+    export COPY COPY_TO
+}
+
+# copy_same: from here to the same paths below COPY_TO.
+copy_same() {
+    if [ -n "$copy_linked" ]; then
+        each_of "$RUN/same" sh -c 'exec $COPY --parents -- "$@" "$COPY_TO"' sh
+    else
+        each_of "$RUN/same" sh -c 'tar -cf - "$@" | tar -xopf - -C "$COPY_TO"' sh
+    fi
+}
+
+# copy_moved: from here to other paths. Neighbours that stay neighbours and keep their names go together.
+copy_moved() {
+    [ -s "$RUN/moved" ] || return 0
+    sort "$RUN/moved" >"$RUN/list" || return
+    copy_key=''
+    set --
+    while IFS=$copy_tab read -r copy_to copy_from copy_source copy_target; do
+        if [ "$copy_key" != "$copy_to$copy_tab$copy_from" ] || [ $# -ge 200 ]; then
+            copy_these "$@" || return
+            set --
+        fi
+        copy_key=$copy_to$copy_tab$copy_from
+        case $copy_from in
+            =*) $COPY -- "$copy_source" "$COPY_TO/$copy_target" || return ;;
+            *) set -- "$@" "$copy_source" ;;
+        esac
+        copy_into=$copy_to
+    done <"$RUN/list"
+    copy_these "$@"
+}
+
+copy_these() { [ $# = 0 ] || $COPY -- "$@" "$COPY_TO/$copy_into/"; }
+copy_tab=$(printf '\t')
+
+# prove TREE: notes which of its files have the digests that they should have, of those not proven yet.
+prove() {
+    awk "$AWK_FOUND$AWK_PROVEN"'
+        !(("./" listed()) in proven) { print $2 "  ./" listed() }
+    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" >"$RUN/sums" || return
+    # What was cut short, by a full disk, proves less, and never more.
+    [ ! -s "$RUN/sums" ] || (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null
+    return 0
+}
+
+# is_proven: every file of the manifest.
+is_proven() {
+    [ "$(grep -c ': OK$' "$RUN/sums.out")" = "$(grep -c '^[fx] ' "$RUN/manifest")" ]
+}
+
+# forget_others: what other attempts left of their uploads.
+forget_others() {
+    for forget_at in "$PRIVATE"/incoming/* "$PRIVATE/incoming/$DIGEST"/*/; do
+        case $forget_at in
+            "$PRIVATE/incoming/$DIGEST" | "$receive_tree/") ;;
+            *) rm -rf "$forget_at" 2>/dev/null ;;
+        esac
+    done
+    return 0
+}

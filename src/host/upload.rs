@@ -1,0 +1,286 @@
+//! Owns what travels to a host so that it has all of an artifact: what it has already stays where it is. The host
+//! judges by digests (`sh/receive.sh`); here it is only foreseen what it will miss.
+//!
+//! | what is known | what is sent | round trips |
+//! |---|---|---|
+//! | nothing is there | the manifest and the whole artifact | one |
+//! | a release whose manifest is in the cache here | the manifest as a change of that one, and the files that differ | one |
+//! | some other release, or what is left of an upload that was cut off | the manifest; then what the host says is missing | two |
+//!
+//! Where the host finds something else than was foreseen, what is missing follows in one more round.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::HostError;
+use super::Progress;
+use super::protocol::Facts;
+use crate::artifact::Artifact;
+use crate::artifact::Difference;
+use crate::artifact::Pack;
+use crate::release::ReleaseId;
+
+/// An artifact that is smaller than its manifest and so much is sent whole rather than asked about.
+const SMALL: u64 = 16 * 1024;
+
+/// What is sent over one channel.
+pub(super) enum Part {
+    Bytes(Bytes),
+    Pack(Arc<Pack>),
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Pack(pack) => pack.bytes(),
+        }
+    }
+
+    /// What follows the first `offset` bytes; nothing at the end.
+    pub(super) async fn chunk(&self, offset: u64) -> std::io::Result<Bytes> {
+        match self {
+            Self::Bytes(bytes) => {
+                let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(offset..))
+            }
+            Self::Pack(pack) => pack.chunk(offset).await,
+        }
+    }
+}
+
+/// What the host says to what it was sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Every file of the release is there and proven.
+    Whole,
+    /// These are not, by their places in the manifest.
+    Missing(Vec<u32>),
+    /// It can be done only with everything.
+    Cannot,
+}
+
+/// The way to a host: runs `receive` there with these arguments and on its input these parts.
+pub(super) trait Wire {
+    fn receive(
+        &self,
+        args: &[String],
+        parts: &[Part],
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> impl Future<Output = Result<Received, HostError>> + Send;
+}
+
+/// An upload under way.
+struct Upload<'a, W> {
+    wire: &'a W,
+    artifact: &'a Artifact,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    /// How many bytes and files earlier rounds sent.
+    sent: u64,
+    files: usize,
+    /// Whether something of an earlier upload is there.
+    resumed: bool,
+}
+
+/// Sends what a host needs of an artifact; `there` is how the host stands.
+pub(super) async fn upload<W: Wire>(
+    wire: &W,
+    artifact: &Artifact,
+    there: &Facts,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(), HostError> {
+    let resumed = !there.partial.is_empty();
+    let mut upload = Upload { wire, artifact, progress, sent: 0, files: 0, resumed };
+    let base = upload.base(there).await?;
+    let received = match base {
+        Some((release, difference)) => upload.patch(release, &difference, there).await?,
+        None if upload.is_worth_asking(there).await? => upload.ask("whole", there, None).await?,
+        None => upload.all().await?,
+    };
+    let received = match received {
+        Received::Cannot => upload.all().await?,
+        received => received,
+    };
+    let received = match received {
+        Received::Missing(missing) => upload.more(&missing).await?,
+        received => received,
+    };
+    match received {
+        Received::Whole => Ok(()),
+        Received::Missing(missing) => Err(upload.damaged(&missing)),
+        Received::Cannot => Err(HostError::Refused {
+            reason: "the host did not take the upload".to_owned(),
+            output: String::new(),
+        }),
+    }
+}
+
+fn reading(source: std::io::Error) -> HostError {
+    HostError::Channel { doing: "reading the artifact", source: source.into() }
+}
+
+/// The releases to take files from: what is live, and the newest other one, which a failed deploy may have left.
+fn releases(there: &Facts) -> Vec<(ReleaseId, &str)> {
+    let known = |id: ReleaseId| {
+        let record = there.releases.iter().find(|record| record.id == id)?;
+        Some((id, record.digest.as_deref()?))
+    };
+    let live = there.live();
+    let others = there.releases.iter().filter(|record| Some(record.id) != live && record.digest.is_some());
+    let newest = others.map(|record| record.id).max();
+    live.into_iter().chain(newest).filter_map(known).collect()
+}
+
+impl<W: Wire> Upload<'_, W> {
+    /// The release there that leaves least to be sent, of those whose manifests are known here.
+    async fn base(&self, there: &Facts) -> Result<Option<(ReleaseId, Arc<Difference>)>, HostError> {
+        let mut best: Option<(ReleaseId, Arc<Difference>)> = None;
+        for (release, digest) in releases(there) {
+            let Ok(digest) = digest.parse() else { continue };
+            let Some(found) = self.artifact.difference(digest).await.map_err(reading)? else { continue };
+            if best.as_ref().is_none_or(|(_, best)| found.bytes < best.bytes) {
+                best = Some((release, found));
+            }
+        }
+        Ok(best)
+    }
+
+    /// Whether something there can be of use, and asking costs less than sending.
+    async fn is_worth_asking(&self, there: &Facts) -> Result<bool, HostError> {
+        let listed = self.artifact.listed().await.map_err(reading)?;
+        let is_small = self.artifact.compressed_bytes <= listed.gzipped.len() as u64 + SMALL;
+        Ok(!is_small && (self.resumed || !releases(there).is_empty()))
+    }
+
+    /// Everything.
+    async fn all(&mut self) -> Result<Received, HostError> {
+        let whole = self.artifact.whole().await.map_err(reading)?;
+        self.resumed = false;
+        let args = self.manifest_args("all", None).await?;
+        let listed = self.artifact.listed().await.map_err(reading)?;
+        let parts = [Part::Bytes(listed.gzipped.clone()), Part::Pack(whole)];
+        self.send(&args, &parts, Some(self.artifact.manifest.files())).await
+    }
+
+    /// What differs from a release there.
+    async fn patch(
+        &mut self,
+        release: ReleaseId,
+        difference: &Difference,
+        there: &Facts,
+    ) -> Result<Received, HostError> {
+        if self.resumed {
+            return self.ask("patch", there, Some((release, difference))).await;
+        }
+        if self.artifact.is_most(&difference.missing) {
+            return self.all().await;
+        }
+        let pack = self.artifact.pack(&difference.missing, true).await.map_err(reading)?;
+        let mut args = self.manifest_args("patch", Some(&difference.patch)).await?;
+        args.extend(self.sources(there, Some(release)));
+        let parts = [Part::Bytes(difference.patch.clone()), Part::Pack(pack)];
+        self.send(&args, &parts, Some(difference.missing.len())).await
+    }
+
+    /// No file at all: the host says what it needs.
+    async fn ask(
+        &mut self,
+        form: &str,
+        there: &Facts,
+        base: Option<(ReleaseId, &Difference)>,
+    ) -> Result<Received, HostError> {
+        let manifest = match base {
+            Some((_, difference)) => difference.patch.clone(),
+            None => self.artifact.listed().await.map_err(reading)?.gzipped.clone(),
+        };
+        let mut args = self.manifest_args(form, Some(&manifest)).await?;
+        args.extend(self.sources(there, base.map(|(release, _)| release)));
+        let links = self.artifact.pack(&[], true).await.map_err(reading)?;
+        let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
+        if received == Received::Whole {
+            self.plan(0, 0);
+            (self.progress)(Progress::Sent { sent: self.sent, total: self.sent });
+        }
+        Ok(received)
+    }
+
+    /// What the host said is missing.
+    async fn more(&mut self, missing: &[u32]) -> Result<Received, HostError> {
+        if self.artifact.is_most(missing) {
+            return self.all().await;
+        }
+        let pack = self.artifact.pack(missing, false).await.map_err(reading)?;
+        self.send(&["more".to_owned()], &[Part::Pack(pack)], Some(missing.len())).await
+    }
+
+    async fn manifest_args(&self, form: &str, patch: Option<&Bytes>) -> Result<Vec<String>, HostError> {
+        let listed = self.artifact.listed().await.map_err(reading)?;
+        let bytes = patch.unwrap_or(&listed.gzipped).len();
+        Ok(vec![form.to_owned(), bytes.to_string(), listed.digest.to_string()])
+    }
+
+    /// The ids of the releases to take from, the base first.
+    fn sources(&self, there: &Facts, base: Option<ReleaseId>) -> Vec<String> {
+        let others = releases(there).into_iter().map(|(id, _)| id).filter(|id| Some(*id) != base);
+        base.into_iter().chain(others).map(|id| id.to_string()).collect()
+    }
+
+    fn plan(&self, files: usize, bytes: u64) {
+        let total = self.sent + bytes;
+        (self.progress)(Progress::Planned { files, bytes: total, resumed: self.resumed });
+    }
+
+    /// One round. Without a number of files it is not known yet how much there will be in all.
+    async fn send(
+        &mut self,
+        args: &[String],
+        parts: &[Part],
+        files: Option<usize>,
+    ) -> Result<Received, HostError> {
+        let bytes: u64 = parts.iter().map(Part::bytes).sum();
+        if let Some(files) = files {
+            self.files = (self.files + files).min(self.artifact.manifest.files());
+            self.plan(self.files, bytes);
+        }
+        let (before, total) = (self.sent, self.sent + bytes);
+        let progress = |sent: u64| {
+            if files.is_some() {
+                (self.progress)(Progress::Sent { sent: before + sent, total });
+            }
+        };
+        let received = self.wire.receive(args, parts, &progress).await?;
+        self.sent = total;
+        Ok(received)
+    }
+
+    fn damaged(&self, missing: &[u32]) -> HostError {
+        let path = |place: &u32| Some(&self.artifact.manifest.entries.get(*place as usize)?.path);
+        let paths = missing.iter().filter_map(path).map(|path| String::from_utf8_lossy(path).into_owned());
+        let paths: Vec<String> = paths.take(20).collect();
+        let reason = format!(
+            "files arrived with a wrong digest, and again when they were sent anew ({} of them, the first is {}); \
+             look at the host's disk and memory",
+            missing.len(),
+            paths.first().map_or("unknown", String::as_str),
+        );
+        HostError::Refused { reason, output: paths.join("\n") }
+    }
+}
+
+/// Reads what `receive` wrote and how it ended.
+pub(super) fn answer(code: Option<u32>, written: &str) -> Option<Received> {
+    match code {
+        Some(0) => Some(Received::Whole),
+        Some(75) => {
+            // The header is the first line.
+            let place =
+                |line: &str| line.strip_prefix("missing ")?.trim_end().parse::<u32>().ok()?.checked_sub(2);
+            let missing: Vec<u32> = written.lines().filter_map(place).collect();
+            (!missing.is_empty()).then_some(Received::Missing(missing))
+        }
+        Some(76) => Some(Received::Cannot),
+        _ => None,
+    }
+}
