@@ -21,7 +21,34 @@ fn a_check_that_never_passed_is_pointed_out_before_the_switch_and_in_the_failure
     let shown = project.rdeploy(&["dev", "check"]).run().ends_with(0).to_string();
     assert!(shown.contains("the command "), "{shown}");
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(ended, @"");
+    insta::assert_snapshot!(ended, @r"
+    exit code: 5
+    --- stdout
+    deploy of shop on dev: host1
+    local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
+    host1 | uploaded [SIZE]
+    host1 | preparing
+    host1 | note: health check 2 of 2 (cat public/healthz) does not pass with the release that runs now either: the health command ended with status 1: cat: public/healthz: No such file or directory. If the deploy fails by it, look at the check itself first
+    host1 | switching
+    host1 | current is now [RELEASE-----2]
+    host1 | verifying
+    host1 | failed: health check 2 of 2 (cat public/healthz) did not pass within 1 s. The last answer: the health command ended with status 1: cat: public/healthz: No such file or directory. It did not pass before the switch either, with the release that ran then: the check itself may be wrong
+    host1 | putting back
+    host1 | current is now [RELEASE-----1]
+    host1 | put back: runs what it ran before
+    --- stderr
+
+    error: host[N]: health check 2 of 2 (cat public/healthz) did not pass within 1 s. The last answer: the health command ended with status 1: cat: public/healthz: No such file or directory. It did not pass before the switch either, with the release that ran then: the check itself may be wrong
+      hint: mend the cause named above and deploy again
+
+    the deploy to dev failed and was put back ([T]: build [T], prepare [T])
+
+      host   state     live release
+      host1  put back  [RELEASE-----1]
+
+    full log: [ROOT]/state/logs/[TIME]-dev-[PID].log
+    exit code 5: failed; every host runs what it ran before
+    ");
     before.stands();
     assert_eq!(project.leftovers(), []);
 }

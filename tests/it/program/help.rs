@@ -139,11 +139,16 @@ fn an_environment_has_help_of_its_own() {
       deploy    Build and deploy, as without a verb
       resume    Bring hosts that were left out, because they could not be reached, level with the others
       check     Ask every host what a deploy would ask first, and show it; changes nothing
+      setup     Make the hosts ready: show what is missing on each, then do what this user may do
+      status    Show what runs on every host: release, processes, memory, health
+      logs      Show what the app writes on every host
+      restart   Restart the live release's app, and prove it
+      start     Start the live release's app where it does not run, and prove it
+      stop      Stop the live release's app
       releases  Show which releases there are on which hosts, and how each stands
       recover   Settle what attempts have left that died: undo it, or finish what had committed
       lock      Freeze the environment: deploys and rollbacks are refused until `unlock`
       unlock    Lift a freeze, and free locks whose owner is dead, or is ordered to give way
-      stop      End the app of an embedded environment and its hosts
 
     Options:
           --config <FILE>      Configuration file (default: deploy.toml, searched upwards from here)
@@ -304,14 +309,16 @@ fn a_configuration_can_be_named() {
 }
 
 #[test]
-fn stopping_is_for_embedded_environments() {
+fn what_is_not_deployed_is_not_stopped() {
     let project = Project::new();
     let listed = Listed::start(&project, 1);
     project.configure(&listed.files(""));
-    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @r#"
-    exit code: 2
+    insta::assert_snapshot!(project.rdeploy(&["prod", "stop"]).run(), @r"
+    exit code: 3
     --- stdout
     --- stderr
-    error: `stop` ends hosts inside rdeploy, and prod has real ones; nothing was done
-    "#);
+    error: nothing was done
+      127.0.0.1:HOST1: nothing is deployed there
+      hint: deploy first: `rdeploy prod`
+    ");
 }
