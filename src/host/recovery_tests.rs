@@ -84,11 +84,15 @@ hosts = ["127.0.0.1"]
         project.environment("prod").unwrap().clone()
     }
 
-    /// A health check that says when it is asked, and never answers.
+    /// A health check that says when it is asked of the second release, and never answers then. (Of what is
+    /// live it is asked before the switch, too.)
     fn asked_for_ever(&self) -> String {
         let (asked, alive) = (self.path("asked"), self.path("alive"));
-        let command =
-            format!("touch {}; while [ -d {} ]; do sleep 0.1; done", asked.display(), alive.display());
+        let command = format!(
+            "case $(pwd -P) in */{V2}) ;; *) exit 0 ;; esac; touch {}; while [ -d {} ]; do sleep 0.1; done",
+            asked.display(),
+            alive.display()
+        );
         format!("[health]\ncommand = \"{command}\"\ntimeout = \"50s\"")
     }
 

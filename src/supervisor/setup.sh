@@ -61,14 +61,13 @@ pm2_boots() {
     pm2_unit >"$WORK/pm2.service" && setup_unit pm2.service "$WORK/pm2.service"
 }
 
-# pm2_unit: as PM2's own `startup` writes it, for a user.
+# pm2_unit: as PM2's own `startup` writes it, for a user. (Without blank lines: the agent has none.)
 pm2_unit() {
     pm2_at=$(pm2_home)
     cat <<END_OF_UNIT
 [Unit]
 Description=PM2 brings its apps back
 Documentation=https://pm2.keymetrics.io/
-
 [Service]
 Type=forking
 Environment="PATH=$(systemd_word "$PATH")"
@@ -78,7 +77,6 @@ ExecStart="$(systemd_word "$(command -v pm2)")" resurrect
 ExecReload="$(systemd_word "$(command -v pm2)")" reload all
 ExecStop="$(systemd_word "$(command -v pm2)")" kill
 Restart=on-failure
-
 [Install]
 WantedBy=default.target
 END_OF_UNIT

@@ -122,7 +122,7 @@ fn an_app_that_answers_with_an_error_is_put_back() {
     replace(&project, "127.0.0.1:$PORT", &format!("127.0.0.1:{port}"));
     let ended = project.rdeploy(&["dev"]).run().ends_with(5);
     insta::assert_snapshot!(told(&ended), @r#"
-    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[PORT]/ answered 500
+    error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[PORT]/ answered 500. It did not pass before the switch either, with the release that ran then: the check itself may be wrong
       hint: mend the cause named above and deploy again
 
     the deploy to dev failed and was put back ([T]: build [T], prepare [T])
