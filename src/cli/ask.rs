@@ -1,6 +1,7 @@
 //! Owns questions to the person at the terminal: is this host's key right, what is this key's
 //! passphrase. Asks nobody when nobody is there. Knows no SSH; answers are never logged.
 
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::BufRead;
@@ -46,6 +47,16 @@ impl Ask {
 
     /// Asks whether an unknown host key is right. Nothing when nobody can be asked.
     pub fn accept_host_key(&self, host: &str, algorithm: &str, fingerprint: &str) -> Option<bool> {
+        self.asked(|input, output| host_key_accepted(input, output, host, algorithm, fingerprint))
+    }
+
+    /// Asks whether to go on. Nothing when nobody can be asked.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        self.asked(|input, output| confirmed(input, output, question))
+    }
+
+    /// Asks on the terminal, with the progress out of the way. Nothing when nobody can be asked.
+    fn asked(&self, ask: impl Fn(&mut BufReader<File>, &mut File) -> io::Result<bool>) -> Option<bool> {
         if !self.somebody {
             return None;
         }
@@ -54,21 +65,7 @@ impl Ask {
             let mut input = BufReader::new(output.try_clone()?);
             // What was typed before the question was seen is no answer to it.
             tcflush(&output, QueueSelector::IFlush)?;
-            host_key_accepted(&mut input, &mut output, host, algorithm, fingerprint)
-        });
-        answer.inspect_err(|error| tracing::warn!(%error, "a question could not be asked")).ok()
-    }
-
-    /// Asks whether to go on. Nothing when nobody can be asked.
-    pub fn confirm(&self, question: &str) -> Option<bool> {
-        if !self.somebody {
-            return None;
-        }
-        let answer = self.screen.suspend(|| -> io::Result<bool> {
-            let mut output = OpenOptions::new().read(true).write(true).open(TERMINAL)?;
-            let mut input = BufReader::new(output.try_clone()?);
-            tcflush(&output, QueueSelector::IFlush)?;
-            confirmed(&mut input, &mut output, question)
+            ask(&mut input, &mut output)
         });
         answer.inspect_err(|error| tracing::warn!(%error, "a question could not be asked")).ok()
     }
@@ -84,13 +81,23 @@ impl Ask {
 
 fn confirmed(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> io::Result<bool> {
     write!(output, "{} [y/N] ", report::one_line(question))?;
+    Ok(is_yes(&answer(input, output)?))
+}
+
+/// Reads the answer to the question that stands there now.
+fn answer(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<String> {
     output.flush()?;
     let mut answer = String::new();
     input.take(LONGEST_ANSWER).read_line(&mut answer)?;
     if !answer.ends_with('\n') {
+        // The end of input (Ctrl-D) leaves the cursor behind the question.
         writeln!(output)?;
     }
-    Ok(["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes)))
+    Ok(answer.trim().to_owned())
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }
 
 fn host_key_accepted(
@@ -107,15 +114,8 @@ fn host_key_accepted(
          Compare it with the one the host itself shows, or that its operator gave you.\n\
          Accept and remember it? [y/N, or the fingerprint you expect] "
     )?;
-    output.flush()?;
-    let mut answer = String::new();
-    input.take(LONGEST_ANSWER).read_line(&mut answer)?;
-    if !answer.ends_with('\n') {
-        // The end of input (Ctrl-D) leaves the cursor behind the question.
-        writeln!(output)?;
-    }
-    let answer = answer.trim();
-    let accepted = ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes)) || answer == fingerprint;
+    let answer = answer(input, output)?;
+    let accepted = is_yes(&answer) || answer == fingerprint;
     if !accepted && answer.starts_with("SHA256:") {
         writeln!(output, "That is another fingerprint: the key is not accepted.")?;
     }

@@ -68,9 +68,8 @@ fn conclude(environment: &Environment, checks: &[Checked]) -> Result<u8, Fatal> 
     }
     let count = |host: &str| problems.get(host).map_or(0, Vec::len);
     let head = ["host", "ready", "live release", "supervisor", "health asked by", "free", "lock"];
-    let head = head.map(str::to_owned).to_vec();
     let rows = checks.iter().map(|check| row(environment, check, count(&check.host)));
-    super::tell(&report::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))?;
+    super::tell(&report::table(&head, rows))?;
     for note in notes(&environment.name, &named) {
         report::note(&note);
     }

@@ -46,9 +46,8 @@ fn shown(environment: &str, hosts: &[(&str, &Facts)]) -> String {
     let mut text = if records.is_empty() {
         format!("there are no releases on {environment}")
     } else {
-        let head = ["release", "state", "live", "commit", "made", "by"].map(str::to_owned).to_vec();
-        let rows = records.iter().rev().map(|(id, on)| row(*id, on, hosts));
-        report::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+        let head = ["release", "state", "live", "commit", "made", "by"];
+        report::table(&head, records.iter().rev().map(|(id, on)| row(*id, on, hosts)))
     };
     for (host, facts) in hosts {
         if let (Some(current), None) = (&facts.current, facts.live()) {

@@ -135,9 +135,8 @@ impl Settled {
 
 /// Shows what was found and done as a table, and judges how the environment stands now.
 pub(super) fn conclude(environment: &str, hosts: &[Settled]) -> Result<u8, Fatal> {
-    let head = ["host", "found", "done", "live release"].map(str::to_owned).to_vec();
-    let rows: Vec<_> = std::iter::once(head).chain(hosts.iter().map(Settled::row)).collect();
-    super::tell(&report::table(&rows))?;
+    let head = ["host", "found", "done", "live release"];
+    super::tell(&report::table(&head, hosts.iter().map(Settled::row)))?;
     judge(environment, hosts)
 }
 

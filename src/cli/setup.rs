@@ -65,13 +65,14 @@ async fn steps(environment: &Environment, root: &Path, args: &SetupArgs) -> Resu
         .iter()
         .flat_map(|(session, steps)| steps.iter().map(|step| format!("{}: {step}", session.name())));
     let lines: Vec<String> = lines.collect();
+    if !args.yes {
+        super::tell(&format!("to be done on {name}:\n  {}", lines.join("\n  ")))?;
+    }
     if args.plan {
-        super::tell(&format!("to be done on {name}:\n  {}\n", lines.join("\n  ")))?;
         crew.close().await;
         return Ok(Outcome::Done.code());
     }
     if !args.yes {
-        super::tell(&format!("to be done on {name}:\n  {}", lines.join("\n  ")))?;
         let ask = Ask::new(report::Screen::idle());
         match tokio::task::spawn_blocking(move || ask.confirm("Do it?")).await {
             Ok(Some(true)) => {}

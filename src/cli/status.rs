@@ -77,8 +77,7 @@ async fn look(hand: &Hand) -> Seen {
 /// The table, and below it what does not fit into one.
 fn shown(seen: &[Seen]) -> String {
     let head = ["host", "release", "state", "commit", "processes", "up for", "restarts", "memory", "health"];
-    let head = head.map(str::to_owned).to_vec();
-    let mut text = report::table(&std::iter::once(head).chain(seen.iter().map(row)).collect::<Vec<_>>());
+    let mut text = report::table(&head, seen.iter().map(row));
     for (host, facts) in named(seen) {
         for remark in remarks(facts) {
             text.push_str(&format!("\n{host}: {remark}"));

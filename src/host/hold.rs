@@ -1,7 +1,5 @@
 //! Owns what is asked of a host's guardian about locks, outside a transaction: `sh/hold.sh` does it there.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::HostError;
@@ -12,12 +10,7 @@ use super::session::Session;
 impl Session {
     /// Looks at the lock, the freeze and the releases. Takes nothing and changes nothing.
     pub async fn look(&self) -> Result<Facts, HostError> {
-        let facts = Mutex::new(Facts::default());
-        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
-        match self.living().talk.ask("look", "looking at the lock", ANSWER_LIMIT, &heard).await? {
-            Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            Err(code) => Err(self.refused("look", code).await),
-        }
+        self.facts("look", "looking at the lock").await
     }
 
     /// Orders the living guardian of that attempt to put its host back. False when the lock is not that
@@ -36,22 +29,11 @@ impl Session {
     /// Freezes this host; the lock has to be ours. Undone by a revert, and by leaving without a word.
     pub async fn freeze(&self, message: &str) -> Result<(), HostError> {
         let intent = format!("freeze {message}");
-        match self.living().talk.ask(&intent, "freezing the host", ANSWER_LIMIT, &|_| ()).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused("freeze", code).await),
-        }
+        self.done(&intent, "freezing the host", ANSWER_LIMIT, &|_| ()).await
     }
 
     /// Lifts the freeze; the lock has to be ours. Returns whose it was, where there was one.
     pub async fn thaw(&self) -> Result<Option<String>, HostError> {
-        let facts = Mutex::new(Facts::default());
-        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
-        match self.living().talk.ask("thaw", "lifting the freeze", ANSWER_LIMIT, &heard).await? {
-            Ok(()) => {
-                let mut facts = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(facts.values.remove("lifted"))
-            }
-            Err(code) => Err(self.refused("thaw", code).await),
-        }
+        Ok(self.facts("thaw", "lifting the freeze").await?.values.remove("lifted"))
     }
 }

@@ -46,12 +46,7 @@ impl Operation {
 impl Session {
     /// Asks how the host stands and how its app is. Takes nothing and changes nothing.
     pub async fn status(&self) -> Result<Facts, HostError> {
-        let facts = Mutex::new(Facts::default());
-        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
-        match self.living().talk.ask("status", "asking how the app is", ANSWER_LIMIT, &heard).await? {
-            Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            Err(code) => Err(self.refused("status", code).await),
-        }
+        self.facts("status", "asking how the app is").await
     }
 
     /// Hands on the last lines of the app's log; with `follow` also what it writes from now on, until this
@@ -93,13 +88,9 @@ impl Session {
                 _ => {}
             }
         };
-        match self.living().talk.ask("setup", "looking at the host", ANSWER_LIMIT, &heard).await? {
-            Ok(()) => {
-                let (steps, has_place) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(has_place.then_some(steps))
-            }
-            Err(code) => Err(self.refused("setup", code).await),
-        }
+        self.done("setup", "looking at the host", ANSWER_LIMIT, &heard).await?;
+        let (steps, has_place) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(has_place.then_some(steps))
     }
 
     /// Takes the steps that are missing; the lock has to be ours. Returns those that could not be taken, and why.
@@ -110,10 +101,8 @@ impl Session {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push(step);
             }
         };
-        match self.living().talk.ask("setup", "setting the host up", ANSWER_LIMIT, &heard).await? {
-            Ok(()) => Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            Err(code) => Err(self.refused("setup", code).await),
-        }
+        self.done("setup", "setting the host up", ANSWER_LIMIT, &heard).await?;
+        Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Does it to the live release's app; the lock has to be ours. `heard` gets what the host says meanwhile.
@@ -123,10 +112,6 @@ impl Session {
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> Result<(), HostError> {
         let limit = self.settings.activate_limit() + Duration::from_secs(30);
-        let intent = operation.intent();
-        match self.living().talk.ask(intent, operation.doing(), limit, heard).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused(intent, code).await),
-        }
+        self.done(operation.intent(), operation.doing(), limit, heard).await
     }
 }

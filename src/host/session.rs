@@ -77,6 +77,28 @@ impl Session {
         self.successor.get().map_or(self, |successor| successor.living())
     }
 
+    /// Asks something that is to succeed. What did not is told with what it wrote.
+    pub(super) async fn done(
+        &self,
+        intent: &str,
+        doing: &'static str,
+        limit: Duration,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<(), HostError> {
+        match self.living().talk.ask(intent, doing, limit, heard).await? {
+            Ok(()) => Ok(()),
+            Err(code) => Err(self.refused(intent.split(' ').next().unwrap_or(intent), code).await),
+        }
+    }
+
+    /// Asks something of which the answer is what the host says meanwhile.
+    pub(super) async fn facts(&self, intent: &str, doing: &'static str) -> Result<Facts, HostError> {
+        let facts = Mutex::new(Facts::default());
+        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
+        self.done(intent, doing, ANSWER_LIMIT, &heard).await?;
+        Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Fetches what an action wrote; the failure itself matters more than this.
     pub(super) async fn written(&self, action: &str) -> String {
         let command = agent::beside(&self.living().settings.run(), "output", &[action]);
@@ -187,13 +209,7 @@ impl Host for Session {
     }
 
     async fn preflight(&self) -> Result<Facts, HostError> {
-        let facts = Mutex::new(Facts::default());
-        let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
-        let doing = "checking the host";
-        match self.talk.ask("preflight", doing, ANSWER_LIMIT, &heard).await? {
-            Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
-            Err(code) => Err(self.refused("preflight", code).await),
-        }
+        self.facts("preflight", "checking the host").await
     }
 
     async fn lock(&self) -> Result<LockOutcome, HostError> {
@@ -236,10 +252,7 @@ impl Host for Session {
         let living = self.living();
         *living.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt.clone());
         let intent = format!("begin {}", attempt.line());
-        match living.talk.ask(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused("begin", code).await),
-        }
+        self.done(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await
     }
 
     async fn upload(
@@ -275,10 +288,7 @@ impl Host for Session {
             ),
             Action::Stop => ("stop".to_owned(), "ending the app", ANSWER_LIMIT),
         };
-        match self.living().talk.ask(&intent, doing, limit, heard).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused(action.name(), code).await),
-        }
+        self.done(&intent, doing, limit, heard).await
     }
 
     async fn hook(&self, hook: &HookScript, line: &(dyn Fn(&str) + Send + Sync)) -> Result<(), HostError> {

@@ -68,7 +68,7 @@ adopt_previous() {
     esac
     adopt_record=$PRIVATE/releases/$PREVIOUS_ID
     [ -d "$ROOT/releases/$PREVIOUS_ID" ] && [ ! -d "$adopt_record" ] || return 0
-    mkdir "$adopt_record" && : >"$adopt_record/theirs" && cp -R "$RECIPE" "$adopt_record/recipe" &&
+    mkdir "$adopt_record" && printf '' >"$adopt_record/theirs" && cp -R "$RECIPE" "$adopt_record/recipe" &&
         set_state "$PREVIOUS_ID" adopted || {
         rm -rf "$adopt_record"
         say warning "release $PREVIOUS_ID of another tool could not be recorded, so it cannot be gone back to"

@@ -101,7 +101,7 @@ ticked() {
 # then counts as gone: it may be one that hangs. What puts the host back already, or cannot be undone any
 # more, first ends; the order is found again at the next tick, and the client has had its answer.
 ordered() {
-    case $action in recover | revert | finish | restart | start | halt) return ;; esac
+    ! goes_on || return 0
     first_line "$RUN/order"
     answer "say warning $line ordered the host to be put back (rdeploy $ENV unlock --force)"
     [ -z "$action" ] || answer "failed $action_seq 96"
@@ -290,10 +290,14 @@ client_gone() {
     [ -z "$gone" ] || return 0
     gone=$1
     exec >/dev/null 2>&1
+    goes_on || go_alone
+}
+
+# goes_on: whether what runs now goes on to its end, whatever becomes of the client.
+goes_on() {
     case $action in
-        # These go on to their end.
         recover | revert | finish | restart | start | halt) ;;
-        *) go_alone ;;
+        *) return 1 ;;
     esac
 }
 

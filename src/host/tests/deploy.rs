@@ -156,14 +156,7 @@ fn a_rollback_makes_the_earlier_release_live_and_marks_the_later_one_bad() {
         for (token, id) in [("t1", R1), ("t2", R2)] {
             Guardian::locked(rig, rig.settings(token)).deploy(id, &Parcel::of(id));
         }
-        let mut settings = rig.settings("t3");
-        settings.verb = Verb::Rollback;
-        let mut guardian = Guardian::locked(rig, settings);
-        guardian.begin(&guardian::attempt(rig, R1, &Parcel::of("none")));
-        for action in ["ready", "activate", "commit", "finish"] {
-            guardian.act(action);
-        }
-        guardian.bye();
+        Guardian::rolls_back(rig, "t3", R1);
         assert_eq!(rig.live().as_deref(), Some(R1));
         assert_eq!(rig.release_state(R2).as_deref(), Some("bad"));
         let log = fs::read_to_string(rig.root().join("revisions.log")).unwrap();

@@ -19,6 +19,7 @@ use crate::host::protocol::Line;
 use crate::host::protocol::Say;
 use crate::host::settings::Attempt;
 use crate::host::settings::SessionSettings;
+use crate::host::settings::Verb;
 
 /// What came of an intent: code 0 for "ok"; none when the guardian ended first.
 #[derive(Debug)]
@@ -193,6 +194,18 @@ impl<'a> Guardian<'a> {
         self.act("commit");
         self.act("finish");
         self.bye();
+    }
+
+    /// A whole rollback.
+    pub(super) fn rolls_back(rig: &'a Rig, token: &str, release: &str) {
+        let mut settings = rig.settings(token);
+        settings.verb = Verb::Rollback;
+        let mut guardian = Self::locked(rig, settings);
+        guardian.begin(&attempt(rig, release, &Parcel::of("none")));
+        for action in ["ready", "activate", "commit", "finish"] {
+            guardian.act(action);
+        }
+        guardian.bye();
     }
 
     pub(super) fn bye(mut self) {

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::host::Verb;
 
 /// A tree as Capistrano leaves it, with `current` holding `link`.
 fn capistrano(rig: &Rig, link: &str) {
@@ -44,14 +43,7 @@ fn a_release_of_another_tool_is_kept_after_it_was_gone_back_to() {
     each_shell(|rig| {
         capistrano(rig, &rig.root().join("releases").join(R1).display().to_string());
         Guardian::locked(rig, rig.settings("t1")).deploy(R2, &Parcel::of("two"));
-        let mut settings = rig.settings("t2");
-        settings.verb = Verb::Rollback;
-        let mut guardian = Guardian::locked(rig, settings);
-        guardian.begin(&guardian::attempt(rig, R1, &Parcel::of("none")));
-        for action in ["ready", "activate", "commit", "finish"] {
-            guardian.act(action);
-        }
-        guardian.bye();
+        Guardian::rolls_back(rig, "t2", R1);
         assert_eq!(rig.release_state(R1).as_deref(), Some("good"));
 
         Guardian::locked(rig, rig.settings("t3")).deploy(R3, &Parcel::of("three"));
