@@ -17,6 +17,31 @@ struct Bad {
     takes_none: bool,
 }
 
+/// What rdeploy has to say of a release that is bad in each of the ways.
+struct Says {
+    throws: &'static [&'static str],
+    exits_well: &'static [&'static str],
+    without_script: &'static [&'static str],
+    never_listens: &'static [&'static str],
+    listens_elsewhere: &'static [&'static str],
+    answers_500: &'static [&'static str],
+    dies: &'static [&'static str],
+}
+
+/// Every way to be bad.
+fn every(says: &Says) -> [Bad; 7] {
+    let bad = |name, app, says, takes_none| Bad { name, app, says, takes_none };
+    [
+        bad("throws at its start", App::throws_at_start, says.throws, true),
+        bad("ends with 0 before it listens", App::exits_well, says.exits_well, true),
+        bad("has no script", App::without_script, says.without_script, true),
+        bad("never listens", App::never_listens, says.never_listens, true),
+        bad("listens on another port", App::listens_elsewhere, says.listens_elsewhere, true),
+        bad("answers 500", |app| app.answers(500), says.answers_500, false),
+        bad("dies after a moment", App::dies_soon, says.dies, false),
+    ]
+}
+
 /// Deploys each of them over the good release, which must run afterwards as if nothing had happened. With
 /// `load`, those that never take a request must lose none either.
 fn each_is_put_back(test: &str, site: &Site, releases: &[Bad], load: bool) {
@@ -50,50 +75,25 @@ fn a_pm2_cluster_of_two_outlives_every_bad_release_and_loses_no_request_by_those
     let test =
         "a_pm2_cluster_of_two_outlives_every_bad_release_and_loses_no_request_by_those_that_do_not_come_up";
     let Some(site) = Site::on_own_hosts(test, 1) else { return };
-    let releases = [
-        Bad {
-            name: "throws at its start",
-            app: App::throws_at_start,
-            says: &["shop (id", "the other processes of shop still run the old", "cannot reach the database"],
-            takes_none: true,
-        },
-        Bad {
-            name: "ends with 0 before it listens",
-            app: App::exits_well,
-            says: &["shop (id", "the other processes of shop still run the old", "nothing to do"],
-            takes_none: true,
-        },
-        Bad { name: "has no script", app: App::without_script, says: &["server.js"], takes_none: true },
-        Bad {
-            name: "never listens",
-            app: App::never_listens,
-            says: &["shop (id", "took no connection within 3 s", "still run the old", "waiting for beans"],
-            takes_none: true,
-        },
-        Bad {
-            name: "listens on another port",
-            app: App::listens_elsewhere,
-            says: &[
-                "shop (id",
-                "took no connection within 3 s",
-                "still run the old",
-                "open round the corner",
-            ],
-            takes_none: true,
-        },
-        Bad {
-            name: "answers 500",
-            app: |app| app.answers(500),
-            says: &["shop (id", "answered 500", "still run the old", "out of beans"],
-            takes_none: false,
-        },
-        Bad {
-            name: "dies after a moment",
-            app: App::dies_soon,
-            says: &["shop (id", "still run the old", "out of beans"],
-            takes_none: false,
-        },
-    ];
+    let releases = every(&Says {
+        throws: &["shop (id", "the other processes of shop still run the old", "cannot reach the database"],
+        exits_well: &["shop (id", "the other processes of shop still run the old", "nothing to do"],
+        without_script: &["server.js"],
+        never_listens: &[
+            "shop (id",
+            "took no connection within 3 s",
+            "still run the old",
+            "waiting for beans",
+        ],
+        listens_elsewhere: &[
+            "shop (id",
+            "took no connection within 3 s",
+            "still run the old",
+            "open round the corner",
+        ],
+        answers_500: &["shop (id", "answered 500", "still run the old", "out of beans"],
+        dies: &["shop (id", "still run the old", "out of beans"],
+    });
     each_is_put_back(test, &site, &releases, true);
 }
 
@@ -105,45 +105,15 @@ fn an_app_in_fork_mode_is_put_back_after_every_bad_release() {
     site.supervised_by(
         "kind = \"pm2\"\napps = [{ name = \"shop\", script = \"server.js\", exec_mode = \"fork\" }]",
     );
-    let releases = [
-        Bad {
-            name: "throws at its start",
-            app: App::throws_at_start,
-            says: &["shop (id", "cannot reach the database"],
-            takes_none: true,
-        },
-        Bad {
-            name: "ends with 0 before it listens",
-            app: App::exits_well,
-            says: &["shop (id", "nothing to do"],
-            takes_none: true,
-        },
-        Bad { name: "has no script", app: App::without_script, says: &["server.js"], takes_none: true },
-        Bad {
-            name: "never listens",
-            app: App::never_listens,
-            says: &["the health check did not pass within 3 s", "waiting for beans"],
-            takes_none: true,
-        },
-        Bad {
-            name: "listens on another port",
-            app: App::listens_elsewhere,
-            says: &["the health check did not pass within 3 s", "open round the corner"],
-            takes_none: true,
-        },
-        Bad {
-            name: "answers 500",
-            app: |app| app.answers(500),
-            says: &["answered 500", "out of beans"],
-            takes_none: false,
-        },
-        Bad {
-            name: "dies after a moment",
-            app: App::dies_soon,
-            says: &["shop (id", "out of beans"],
-            takes_none: false,
-        },
-    ];
+    let releases = every(&Says {
+        throws: &["shop (id", "cannot reach the database"],
+        exits_well: &["shop (id", "nothing to do"],
+        without_script: &["server.js"],
+        never_listens: &["the health check did not pass within 3 s", "waiting for beans"],
+        listens_elsewhere: &["the health check did not pass within 3 s", "open round the corner"],
+        answers_500: &["answered 500", "out of beans"],
+        dies: &["shop (id", "out of beans"],
+    });
     each_is_put_back(test, &site, &releases, false);
 }
 
@@ -153,51 +123,16 @@ fn a_unit_is_put_back_after_every_bad_release() {
     let Some(mut site) = Site::on_own_hosts(test, 1) else { return };
     site.keeper = Keeper::UserUnit;
     let site = super::systemd::with_user_unit(site);
-    let releases = [
-        // Started too often in too short a time, systemd refuses to start it again until it is told to forget.
-        Bad {
-            name: "throws at its start",
-            app: App::throws_at_start,
-            says: &["shop.service", "cannot reach the database"],
-            takes_none: true,
-        },
-        Bad {
-            name: "ends with 0 before it listens",
-            app: App::exits_well,
-            says: &["shop.service is inactive", "nothing to do"],
-            takes_none: true,
-        },
-        Bad {
-            name: "has no script",
-            app: App::without_script,
-            says: &["shop.service", "Cannot find module"],
-            takes_none: true,
-        },
-        Bad {
-            name: "never listens",
-            app: App::never_listens,
-            says: &["the health check did not pass within 3 s", "waiting for beans"],
-            takes_none: true,
-        },
-        Bad {
-            name: "listens on another port",
-            app: App::listens_elsewhere,
-            says: &["the health check did not pass within 3 s", "open round the corner"],
-            takes_none: true,
-        },
-        Bad {
-            name: "answers 500",
-            app: |app| app.answers(500),
-            says: &["answered 500", "out of beans"],
-            takes_none: false,
-        },
-        Bad {
-            name: "dies after a moment",
-            app: App::dies_soon,
-            says: &["shop.service", "out of beans"],
-            takes_none: false,
-        },
-    ];
+    // Started too often in too short a time, systemd refuses to start it again until it is told to forget.
+    let releases = every(&Says {
+        throws: &["shop.service", "cannot reach the database"],
+        exits_well: &["shop.service is inactive", "nothing to do"],
+        without_script: &["shop.service", "Cannot find module"],
+        never_listens: &["the health check did not pass within 3 s", "waiting for beans"],
+        listens_elsewhere: &["the health check did not pass within 3 s", "open round the corner"],
+        answers_500: &["answered 500", "out of beans"],
+        dies: &["shop.service", "out of beans"],
+    });
     each_is_put_back(test, &site, &releases, false);
 }
 
@@ -207,50 +142,17 @@ fn a_program_of_supervisord_is_put_back_after_every_bad_release() {
     let Some(site) = super::supervisord::open(test, 1) else { return };
     super::supervisord::with_roots_daemon(&site);
     // On a slow host an app may live for longer than supervisord takes for too short.
-    let releases = [
-        Bad {
-            name: "throws at its start",
-            app: App::throws_at_start,
-            says: &["shop", "cannot reach the database"],
-            takes_none: true,
-        },
-        Bad {
-            name: "ends with 0 before it listens",
-            app: App::exits_well,
-            says: &["shop is ", "nothing to do"],
-            takes_none: true,
-        },
-        Bad {
-            name: "has no script",
-            app: App::without_script,
-            says: &["shop", "Cannot find module"],
-            takes_none: true,
-        },
-        Bad {
-            name: "never listens",
-            app: App::never_listens,
-            says: &["the health check did not pass within 3 s", "waiting for beans"],
-            takes_none: true,
-        },
-        Bad {
-            name: "listens on another port",
-            app: App::listens_elsewhere,
-            says: &["the health check did not pass within 3 s", "open round the corner"],
-            takes_none: true,
-        },
-        Bad {
-            name: "answers 500",
-            app: |app| app.answers(500),
-            says: &["answered 500", "out of beans"],
-            takes_none: false,
-        },
-        Bad {
-            // Later than supervisord takes it for started.
-            name: "dies after a moment",
-            app: |app| app.dies_after(2500),
-            says: &["shop", "out of beans"],
-            takes_none: false,
-        },
-    ];
+    let mut releases = every(&Says {
+        throws: &["shop", "cannot reach the database"],
+        exits_well: &["shop is ", "nothing to do"],
+        without_script: &["shop", "Cannot find module"],
+        never_listens: &["the health check did not pass within 3 s", "waiting for beans"],
+        listens_elsewhere: &["the health check did not pass within 3 s", "open round the corner"],
+        answers_500: &["answered 500", "out of beans"],
+        dies: &["shop", "out of beans"],
+    });
+    // Later than supervisord takes it for started.
+    let [.., dies] = &mut releases;
+    dies.app = |app| app.dies_after(2500);
     each_is_put_back(test, &site, &releases, false);
 }

@@ -18,16 +18,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 fn a_client_killed_in_a_hook_after_the_switch_leaves_hosts_that_put_themselves_back() {
     let test = "a_client_killed_in_a_hook_after_the_switch_leaves_hosts_that_put_themselves_back";
     let Some(site) = Site::on_three_hosts(test) else { return };
-    let first = site.runs("v1");
-    site.write_app(&App::version("v2"));
-    with_short_lease(&site, |settings| {
-        settings.hooks =
-            "after_switch = [{ run = \"touch $HOME/switched; sleep 600\", timeout = \"20m\" }]".into();
-    });
-    let deploy = site.start(&[]);
-    site.await_file_everywhere("switched");
-    assert!(site.all_answer("v2"));
-    hosts_heal_after(deploy, &site, &first);
+    hosts_heal_after_a_hook_in_which_the_client_is_killed(&site);
 }
 
 #[test]
@@ -75,6 +66,20 @@ fn a_client_killed_half_way_through_a_rolling_batch_leaves_hosts_that_put_themse
     site.await_file_everywhere("switched");
     assert!(site.all_answer("v2"));
     hosts_heal_after(deploy, &site, &first);
+}
+
+/// Whatever keeps the app up there.
+pub(super) fn hosts_heal_after_a_hook_in_which_the_client_is_killed(site: &Site) {
+    let first = site.runs("v1");
+    site.write_app(&App::version("v2"));
+    with_short_lease(site, |settings| {
+        settings.hooks =
+            "after_switch = [{ run = \"touch $HOME/switched; sleep 600\", timeout = \"20m\" }]".into();
+    });
+    let deploy = site.start(&[]);
+    site.await_file_everywhere("switched");
+    assert!(site.all_answer("v2"));
+    hosts_heal_after(deploy, site, &first);
 }
 
 fn with_short_lease(site: &Site, change: impl FnOnce(&mut Settings)) {

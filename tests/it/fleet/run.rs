@@ -119,6 +119,13 @@ impl Run {
         self
     }
 
+    /// The line for sudoers that it asks for.
+    pub(crate) fn sudoers_line(&self) -> &str {
+        let line =
+            self.said.split("/etc/sudoers.d on the host: ").nth(1).and_then(|rest| rest.lines().next());
+        line.unwrap_or_else(|| panic!("rdeploy asked for no rights; it said:\n{}", self.said))
+    }
+
     /// Asserts that what it wrote names one of these.
     pub(crate) fn says_any(self, parts: &[&str]) -> Self {
         let found = parts.iter().any(|part| self.said.to_lowercase().contains(&part.to_lowercase()));

@@ -90,9 +90,7 @@ fn a_unit_of_the_host_is_laid_out_for_root_to_install() {
     let told = rdeploy(&site, &["setup", "--yes"]).ends_with(3).says("for root to install");
     does_as_told(&site, &told);
     let told = rdeploy(&site, &["check"]).ends_with(3).says("NOPASSWD");
-    let line = told.said.split("on the host: ").nth(1).unwrap().lines().next().unwrap();
-    site.host(1)
-        .root(&format!("printf '%s\\n' '{line}' >/etc/sudoers.d/shop; chmod 440 /etc/sudoers.d/shop"));
+    site.grants(told.sudoers_line());
     rdeploy(&site, &["setup", "--yes"]).ends_with(0);
     site.runs("v1");
     assert_eq!(site.host(1).root("systemctl is-enabled shop.service").trim(), "enabled");

@@ -266,12 +266,6 @@ impl Site {
             .all(|answers| *answers)
     }
 
-    /// Whether no host is locked.
-    pub(crate) fn is_unlocked(&self) -> bool {
-        let lock = format!("{}/.rdeploy/lock", self.deploy_to);
-        self.fleet().hosts().iter().all(|host| !host.disk(&lock).exists())
-    }
-
     /// This user's processes on a host that neither systemd nor PM2 nor the app accounts for: what a
     /// deploy left. Each is a line of pid and command.
     pub(crate) fn strangers(&self, host: &Host) -> Vec<String> {
@@ -354,6 +348,13 @@ impl Site {
         fleet::eventually(PATIENCE, &format!("the file {name} on every host"), || {
             self.fleet().hosts().iter().all(|host| host.disk(&path).exists())
         });
+    }
+
+    /// Gives this user the rights on the first host that rdeploy asked for.
+    pub(crate) fn grants(&self, line: &str) {
+        self.host(1).root(&format!(
+            "cat >/etc/sudoers.d/shop <<'END'\n{line}\nEND\nchmod 440 /etc/sudoers.d/shop; visudo -cq"
+        ));
     }
 
     /// Mounts a disk of `size` (as tmpfs takes it) at `deploy_to` of a host.

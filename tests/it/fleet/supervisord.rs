@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use super::app::App;
 use super::example::Example;
+use super::interrupted::hosts_heal_after_a_hook_in_which_the_client_is_killed;
 use super::site::PATIENCE;
 use super::site::Site;
 use super::workers::Keeper;
@@ -68,20 +68,7 @@ fn a_client_that_is_killed_leaves_a_program_that_is_put_back() {
     let test = "a_client_that_is_killed_leaves_a_program_that_is_put_back";
     let Some(site) = open(test, 2) else { return };
     with_roots_daemon(&site);
-    let first = site.runs("v1");
-    site.write_app(&App::version("v2"));
-    site.configure(|settings| {
-        settings.top = "lease = \"4s\"".into();
-        settings.hooks =
-            "after_switch = [{ run = \"touch $HOME/switched; sleep 600\", timeout = \"20m\" }]".into();
-    });
-    let deploy = site.start(&[]);
-    site.await_file_everywhere("switched");
-    assert!(site.all_answer("v2"));
-    deploy.kill();
-    eventually(Duration::from_secs(60), "every host to be back", || site.all_answer("v1"));
-    eventually(PATIENCE, "every lock to be free", || site.is_unlocked());
-    site.still_runs("v1", &first);
+    hosts_heal_after_a_hook_in_which_the_client_is_killed(&site);
 }
 
 #[test]
@@ -97,14 +84,12 @@ fn the_example_is_restarted_with_exactly_the_rights_that_are_asked_for() {
     };
     example.write("1.0.1");
     let refused = site.deploy().ends_with(3).says("/etc/sudoers.d");
-    let line = refused.said.split("on the host: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let line = refused.sudoers_line();
     assert!(
         line.starts_with(&format!("{} ALL=(root) NOPASSWD: /usr/bin/supervisorctl ", site.user)),
         "{line}"
     );
-    site.host(1).root(&format!(
-        "cat >/etc/sudoers.d/shop <<'END'\n{line}\nEND\nchmod 440 /etc/sudoers.d/shop; visudo -cq"
-    ));
+    site.grants(line);
     site.start(&["check"]).wait().ends_with(0).says("supervisord 4.").says("(through sudo)");
     let first = runs("1.0.1");
     let second = runs("1.0.2");

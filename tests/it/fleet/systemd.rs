@@ -1,8 +1,7 @@
 //! The sample app kept up by systemd: by a unit of its user's, and by a unit of the host's.
 
-use std::time::Duration;
-
 use super::app::App;
+use super::interrupted::hosts_heal_after_a_hook_in_which_the_client_is_killed;
 use super::site::PATIENCE;
 use super::site::Site;
 use super::workers::Keeper;
@@ -128,11 +127,9 @@ fn a_unit_of_the_host_is_restarted_with_exactly_the_rights_that_are_asked_for() 
     ));
     site.write_app(&App::version("v1"));
     let refused = site.deploy().ends_with(3).says("/etc/sudoers.d");
-    let line = refused.said.split("on the host: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let line = refused.sudoers_line();
     assert!(line.starts_with(&format!("{} ALL=(root) NOPASSWD: ", site.user)), "{line}");
-    host.root(&format!(
-        "printf '%s\\n' '{line}' >/etc/sudoers.d/shop; chmod 440 /etc/sudoers.d/shop; visudo -cq"
-    ));
+    site.grants(line);
     let first = site.runs("v1");
     let second = site.runs("v2");
     site.write_app(&App::version("v3").throws_at_start());
@@ -147,18 +144,5 @@ fn a_client_that_is_killed_leaves_a_unit_that_is_put_back() {
     let test = "a_client_that_is_killed_leaves_a_unit_that_is_put_back";
     let Some(site) = Site::on_own_hosts(test, 2) else { return };
     let site = with_user_unit(site);
-    let first = site.runs("v1");
-    site.write_app(&App::version("v2"));
-    site.configure(|settings| {
-        settings.top = "lease = \"4s\"".into();
-        settings.hooks =
-            "after_switch = [{ run = \"touch $HOME/switched; sleep 600\", timeout = \"20m\" }]".into();
-    });
-    let deploy = site.start(&[]);
-    site.await_file_everywhere("switched");
-    assert!(site.all_answer("v2"));
-    deploy.kill();
-    eventually(Duration::from_secs(60), "every host to be back", || site.all_answer("v1"));
-    eventually(PATIENCE, "every lock to be free", || site.is_unlocked());
-    site.still_runs("v1", &first);
+    hosts_heal_after_a_hook_in_which_the_client_is_killed(&site);
 }
