@@ -33,3 +33,5 @@ pub mod report;
 pub mod shell;
 pub mod ssh;
 pub mod supervisor;
+#[cfg(test)]
+mod testing;

@@ -9,7 +9,6 @@ use sha2::Sha256;
 
 use super::parcel::Item;
 use super::rig::names;
-use super::rig::times;
 use super::upload::Client;
 use super::upload::Tree;
 use super::upload::deploy;
@@ -20,6 +19,7 @@ use super::*;
 use crate::artifact::Artifact;
 use crate::release::Digest;
 use crate::release::EntryKind;
+use crate::testing::times;
 
 fn site(files: u64) -> Tree {
     let file = |n: u64| {

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::process::Command;
 
 use super::parcel::Item;
-use super::rig::skip;
 use super::*;
+use crate::testing::skip;
 
 /// A file system of one MiB at `deploy_to`.
 struct Disk<'a>(&'a Rig);

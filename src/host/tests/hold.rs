@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::revert::app_runs_from;
 use super::rig::names;
-use super::rig::skip;
 use super::*;
 use crate::host::protocol::Facts;
 use crate::host::protocol::Owner;
@@ -14,6 +13,7 @@ use crate::host::protocol::Say;
 use crate::host::protocol::Undone;
 use crate::host::settings::SessionSettings;
 use crate::host::settings::Verb;
+use crate::testing::skip;
 
 /// A user that is not us.
 const NOBODY: u32 = 65534;

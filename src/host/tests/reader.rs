@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use super::rig::Shell;
-use super::rig::has;
-use super::rig::note;
-use super::rig::times;
 use super::*;
+use crate::testing::Shell;
+use crate::testing::has;
+use crate::testing::note;
+use crate::testing::times;
 
 /// The agent's own names and the switch itself, as they are joined into the agent.
 const SWITCH: &str = concat!(include_str!("../sh/lib.sh"), include_str!("../sh/switch.sh"));

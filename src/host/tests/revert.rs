@@ -106,7 +106,7 @@ fn an_action_that_takes_too_long_is_ended_and_says_so() {
         // Its limit is 180 s; a clock that runs fast makes that short.
         let bin = rig.state("fast");
         fs::create_dir(&bin).unwrap();
-        let sleep = rig::which("sleep").unwrap();
+        let sleep = crate::testing::which("sleep").unwrap();
         rig.program(
             "fast/sleep",
             &format!("#!/bin/sh\n[ \"$1\" = 1 ] && exec {0} 0.02\nexec {0} \"$@\"\n", sleep.display()),

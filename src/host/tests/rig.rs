@@ -2,7 +2,6 @@
 //! is started in it has the directory in its PATH; that is how what is left running is found, and ended.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -20,70 +19,23 @@ use crate::config;
 use crate::config::Supervisor;
 use crate::host::settings::SessionSettings;
 use crate::host::settings::Verb;
+use crate::testing;
+use crate::testing::Shell;
+use crate::testing::which;
 
 /// How long anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A shell the agent has to run under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shell {
-    Dash,
-    Bash,
-    /// With BusyBox's own tools before the system's.
-    BusyBox,
-}
-
-impl Shell {
-    pub(super) fn program(self) -> &'static str {
-        match self {
-            Self::Dash => "dash",
-            Self::Bash => "bash",
-            Self::BusyBox => "busybox",
-        }
-    }
-}
-
-/// Runs a scenario under every shell of this machine, side by side.
+/// Runs a scenario under each of the running test's shells, side by side.
 pub(super) fn each_shell(scenario: impl Fn(&Rig) + Sync) {
-    let shells = [Shell::Dash, Shell::Bash, Shell::BusyBox];
     std::thread::scope(|scope| {
-        for shell in shells.into_iter().filter(|shell| has(shell.program())) {
+        for shell in testing::shells() {
             let scenario = &scenario;
             let name = std::thread::current().name().unwrap_or_default().to_owned();
             let run = move || scenario(&Rig::new(shell));
             std::thread::Builder::new().name(format!("{name} ({shell:?})")).spawn_scoped(scope, run).unwrap();
         }
     });
-}
-
-/// Whether a program that a test needs is there; says so, or fails, when it is not.
-pub(super) fn has(program: &str) -> bool {
-    let found = which(program).is_some();
-    if !found {
-        skip(&format!("{program} is not on this machine"));
-    }
-    found
-}
-
-/// Says what is not tested, past libtest's capturing; where everything has to be, that is a failure.
-pub(super) fn skip(what: &str) {
-    note(&format!("skipped: {what}"));
-    assert!(std::env::var("RDEPLOY_TEST_ALL").as_deref() != Ok("1"), "{what}");
-}
-
-/// Says something about a running test, past libtest's capturing.
-pub(super) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// How often something is done: `plain` times, or `full` times under `tests/run --full`.
-pub(super) fn times(plain: usize, full: usize) -> usize {
-    if std::env::var("RDEPLOY_TEST_FULL").as_deref() == Ok("1") { full } else { plain }
-}
-
-pub(super) fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// Waits until something is so.

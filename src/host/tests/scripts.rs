@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::rig::has;
 use crate::host::agent;
+use crate::testing::has;
 
 #[test]
 fn every_file_passes_shellcheck() {

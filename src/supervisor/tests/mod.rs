@@ -30,53 +30,11 @@ use super::recipe_files;
 use crate::config;
 use crate::config::Environment;
 use crate::config::Supervisor;
-
-/// A shell the functions have to run under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shell {
-    Dash,
-    Bash,
-    /// With BusyBox's own tools before the system's.
-    BusyBox,
-}
-
-impl Shell {
-    fn program(self) -> &'static str {
-        match self {
-            Self::Dash => "dash",
-            Self::Bash => "bash",
-            Self::BusyBox => "busybox",
-        }
-    }
-}
-
-/// The shells this machine has; a missing one is named, or is a failure with RDEPLOY_TEST_ALL=1.
-pub(super) fn shells() -> Vec<Shell> {
-    [Shell::Dash, Shell::Bash, Shell::BusyBox].into_iter().filter(|shell| has(shell.program())).collect()
-}
-
-/// Whether a program that a test needs is on PATH; says so, or fails, when it is not.
-pub(super) fn has(program: &str) -> bool {
-    let found = which(program).is_some();
-    if !found {
-        skip(&format!("{program} is not on this machine"));
-    }
-    found
-}
-
-/// Says what is not tested; where everything has to be, that is a failure.
-pub(super) fn skip(what: &str) {
-    assert!(std::env::var("RDEPLOY_TEST_ALL").as_deref() != Ok("1"), "{what}");
-    #[expect(clippy::print_stderr, reason = "cargo test shows it beside the test")]
-    {
-        eprintln!("skipped: {what}");
-    }
-}
-
-pub(super) fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
+use crate::testing::Shell;
+use crate::testing::has;
+use crate::testing::shells;
+use crate::testing::skip;
+use crate::testing::which;
 
 /// A port for an app, that no other test gets.
 pub(super) fn own_port() -> u16 {

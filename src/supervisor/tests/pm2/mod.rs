@@ -61,8 +61,8 @@ use super::Answer;
 use super::Host;
 use super::Shell;
 use super::environment;
+use super::has;
 use super::own_port;
-use super::shells;
 use super::skip;
 use crate::config::Environment;
 use crate::config::Health;
@@ -106,7 +106,7 @@ impl Pm2Host {
             skip(&format!("PM2 {major} is not in RDEPLOY_TEST_PM2"));
             return None;
         }
-        if !shells().contains(&shell) {
+        if !has(shell.program()) {
             return None;
         }
         let mut host = Host::new(shell);
