@@ -54,6 +54,9 @@ install_sshd() {
     fi
     mkdir -p "$root/etc/ssh/authorized_keys"
     cp "$fleet/id_ed25519.pub" "$root/etc/ssh/authorized_keys/root"
+    # Otherwise each of the tests' own logins starts root's manager, and the end of it stops that again.
+    mkdir -p "$root/var/lib/systemd/linger"
+    : >"$root/var/lib/systemd/linger/root"
 }
 
 # A user as `adduser` makes one, who may log in with the fleet's key and whose processes outlive a login.

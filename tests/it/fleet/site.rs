@@ -307,13 +307,8 @@ impl Site {
             let is_known = |name: &str| known.contains(&name) || self.theirs.contains(&name);
             let left: Vec<String> = names(&root).into_iter().filter(|name| !is_known(name)).collect();
             assert!(left.is_empty(), "host {number}: left in deploy_to: {left:?}");
-            // An upload that was cut off may have some.
-            let links = format!(
-                "find {}/.rdeploy -name incoming -prune -o -type l -print 2>/dev/null || true",
-                self.deploy_to
-            );
-            let links = host.root(&links);
-            assert_eq!(links, "", "host {number}: temporary links");
+            let links = links_below(&root.join(".rdeploy"));
+            assert!(links.is_empty(), "host {number}: temporary links: {links:?}");
         });
     }
 
@@ -384,6 +379,20 @@ impl Drop for Site {
 /// Waits until the app on every host answers with that version.
 pub(crate) fn wait_until_all_answer(site: &Site, version: &str) {
     fleet::eventually(PATIENCE, &format!("every host to answer with {version}"), || site.all_answer(version));
+}
+
+/// The symbolic links below a directory, but for an upload that was cut off, which may have some.
+fn links_below(dir: &Path) -> Vec<PathBuf> {
+    let mut links = Vec::new();
+    for name in names(dir).iter().filter(|name| *name != "incoming") {
+        let path = dir.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => links.push(path),
+            Ok(meta) if meta.is_dir() => links.extend(links_below(&path)),
+            _ => {}
+        }
+    }
+    links
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -2,7 +2,12 @@
 
 /// Returns how often something is done: `plain` times, or `full` times in a full run.
 pub(crate) fn times(plain: usize, full: usize) -> usize {
-    if std::env::var("RDEPLOY_TEST_FULL").is_ok_and(|value| value == "1") { full } else { plain }
+    if is_full() { full } else { plain }
+}
+
+/// Whether this is a full run.
+pub(crate) fn is_full() -> bool {
+    std::env::var("RDEPLOY_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
 /// Returns a number below `limit` that nobody can foretell.
