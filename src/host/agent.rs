@@ -1,6 +1,15 @@
 //! Owns the text of the program that runs on a host, and the command that starts it.
 
+use std::io;
+use std::io::Write as _;
 use std::sync::LazyLock;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::shell::Command;
 use crate::supervisor;
@@ -34,16 +43,63 @@ pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {
     text
 });
 
-/// Returns the command that reads the agent from standard input and runs it as a guardian.
+/// The agent without the end of its last line, as a shell keeps what a command wrote.
+fn kept() -> &'static str {
+    AGENT.trim_end()
+}
+
+/// The line that comes before the agent where a host asked for it. What was sent before that is not the agent.
+fn mark() -> String {
+    static DIGEST: LazyLock<String> = LazyLock::new(|| {
+        Sha256::digest(AGENT.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    });
+    format!("agent.{}", *DIGEST)
+}
+
+/// Returns what is sent to a host that has not kept this agent: a line that announces it, its size, and the
+/// agent itself, gzipped: to a distant host every window full of bytes costs a round trip.
 ///
-/// It must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
+/// # Errors
+///
+/// None that is known: it is packed from memory into memory.
+pub(super) fn parcel() -> io::Result<Bytes> {
+    static PARCEL: OnceLock<Bytes> = OnceLock::new();
+    if let Some(parcel) = PARCEL.get() {
+        return Ok(parcel.clone());
+    }
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(AGENT.as_bytes())?;
+    let packed = packer.finish()?;
+    let head = format!("{}\n{}\n", mark(), packed.len());
+    let parcel = Bytes::from([head.as_bytes(), &packed].concat());
+    Ok(PARCEL.get_or_init(|| parcel).clone())
+}
+
+/// Where a host whose `deploy_to` is `root` keeps this agent from its first lock on (`keep_agent` in `sh/lock.sh`).
+pub(super) fn path(root: &str) -> String {
+    format!("{root}/.rdeploy/{}", mark())
+}
+
+/// Returns the command that runs the agent as a guardian: the one that the host has kept, or else the one that
+/// it asks for.
+///
+/// Only what this user made is run, and only if it is whole: after a power cut its end may be missing.
+///
+/// The shell must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
 /// waits until it is whole; a `dd` that cannot wait refuses before it reads, and goes byte by byte.
-pub(super) fn boot() -> Command {
-    Command::sh(
-        "IFS= read -r n && AGENT_TEXT=$(dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null || \
-         dd bs=1 count=\"$n\" 2>/dev/null) && eval \"$AGENT_TEXT\"",
-        [],
-    )
+pub(super) fn boot(root: &str) -> Command {
+    let script = "AGENT_AT=$1 AGENT_NEW=
+        [ -O \"$1\" ] && AGENT_TEXT=$(cat \"$1\") && [ \"${#AGENT_TEXT}\" = \"$2\" ] || {
+            AGENT_NEW=1
+            printf \"\\nrdeploy-wants agent\\n\"
+            while IFS= read -r n && [ \"$n\" != \"$3\" ]; do :; done
+            IFS= read -r n && AGENT_TEXT=$({ dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null ||
+                dd bs=1 count=\"$n\" 2>/dev/null; } | gzip -dc) || exit
+        }
+        set --
+        eval \"$AGENT_TEXT\"";
+    let script = script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+    Command::sh(script, [path(root), kept().len().to_string(), mark()])
 }
 
 /// Returns the command that runs part of the agent beside the guardian, on a channel of its own.
@@ -71,6 +127,12 @@ pub(super) mod tests {
             };
             assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
         }
+    }
+
+    /// A shell counts characters, and in some surroundings those are not bytes.
+    #[test]
+    fn the_agent_is_ascii() {
+        assert!(AGENT.is_ascii());
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::release::ReleaseId;
 pub(super) enum Line {
     /// It runs and speaks this version.
     Hello(u32),
+    /// It has not kept the agent, or not whole.
+    WantsAgent,
     /// A fact, at any time.
     Say(Say),
     /// The intent with this number was done.
@@ -26,6 +28,7 @@ impl Line {
         let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
         match head {
             "rdeploy-guardian" => rest.parse().map_or(Self::Noise, Self::Hello),
+            "rdeploy-wants" if rest == "agent" => Self::WantsAgent,
             "say" => {
                 let (key, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 Self::Say(Say::parse(key, text))
@@ -343,6 +346,7 @@ mod tests {
     #[test]
     fn lines_of_the_guardian_are_read_and_noise_is_told_apart() {
         assert_eq!(Line::parse("rdeploy-guardian 1"), Line::Hello(1));
+        assert_eq!(Line::parse("rdeploy-wants agent"), Line::WantsAgent);
         assert_eq!(Line::parse("ok 12"), Line::Ok(12));
         assert_eq!(Line::parse("failed 3 97"), Line::Failed(3, 97));
         assert_eq!(

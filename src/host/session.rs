@@ -67,7 +67,7 @@ impl Session {
         let tar = settings
             .tar()
             .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
-        let talk = Talk::start(connection.clone(), &tar).await?;
+        let talk = Talk::start(connection.clone(), settings.root(), &tar).await?;
         let (attempt, successor) = (Mutex::default(), OnceLock::new());
         Ok(Self { settings, connection, talk, attempt, successor, heir: false })
     }

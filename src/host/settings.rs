@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use crate::config;
 use crate::release::ReleaseId;
 use crate::shell;
@@ -183,9 +186,9 @@ impl SessionSettings {
         limit.min(UNDRAIN_AT_MOST)
     }
 
-    /// Returns the tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
+    /// Returns the gzipped tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
     pub(super) fn tar(&self) -> std::io::Result<Vec<u8>> {
-        let mut tar = tar::Builder::new(Vec::new());
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         let mut add = |name: &str, contents: &[u8]| {
             let mut header = tar::Header::new_ustar();
             header.set_size(contents.len() as u64);
@@ -210,7 +213,7 @@ impl SessionSettings {
                 add(&format!("hooks/{number}/undo"), format!("{undo}\n").as_bytes())?;
             }
         }
-        tar.into_inner()
+        tar.into_inner()?.finish()
     }
 
     fn variables(&self) -> String {

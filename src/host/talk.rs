@@ -48,7 +48,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     next: u64,
-    pending: BTreeMap<u64, mpsc::UnboundedSender<Reply>>,
+    pending: BTreeMap<u64, Question>,
     /// What it said while nobody had asked it anything; whoever asks next hears it.
     unheard: Vec<Say>,
     stderr: String,
@@ -75,6 +75,13 @@ impl Moment {
     }
 }
 
+/// What was asked and not answered yet.
+struct Question {
+    /// The line, for a guardian that could not hear it yet.
+    line: Bytes,
+    replies: mpsc::UnboundedSender<Reply>,
+}
+
 enum Reply {
     Say(Say),
     Ok,
@@ -93,23 +100,32 @@ impl Shared {
                 if state.pending.is_empty() && state.unheard.len() < UNHEARD_AT_MOST {
                     state.unheard.push(say.clone());
                 }
-                for sender in state.pending.values() {
-                    let _ = sender.send(Reply::Say(say.clone()));
+                for question in state.pending.values() {
+                    let _ = question.replies.send(Reply::Say(say.clone()));
                 }
             }
             Line::Ok(seq) => {
                 state.last_answer = Some(Moment::now());
-                if let Some(sender) = state.pending.remove(&seq) {
-                    let _ = sender.send(Reply::Ok);
+                if let Some(question) = state.pending.remove(&seq) {
+                    let _ = question.replies.send(Reply::Ok);
                 }
             }
             Line::Failed(seq, code) => {
                 state.last_answer = Some(Moment::now());
-                if let Some(sender) = state.pending.remove(&seq) {
-                    let _ = sender.send(Reply::Failed(code));
+                if let Some(question) = state.pending.remove(&seq) {
+                    let _ = question.replies.send(Reply::Failed(code));
                 }
             }
-            Line::Hello(_) | Line::Noise => {}
+            Line::Hello(_) | Line::Noise | Line::WantsAgent => {}
+        }
+    }
+
+    /// Says once more what a guardian did not hear that had no agent yet: first that, then its settings.
+    fn say_again(&self, hello: Bytes, lines: &mpsc::UnboundedSender<Bytes>) {
+        let state = self.lock();
+        let unheard = state.pending.values().map(|question| question.line.clone());
+        for line in [hello].into_iter().chain(unheard) {
+            let _ = lines.send(line);
         }
     }
 
@@ -123,28 +139,38 @@ impl Shared {
 }
 
 impl Talk {
-    /// Starts a guardian at the other end of `connection` and hands it its settings, a tar. It changes
-    /// nothing until it is asked for the lock.
-    pub(super) async fn start(connection: Connection, settings: &[u8]) -> Result<Self, HostError> {
+    /// Starts a guardian for the tree at `root`, at the other end of `connection`, and hands it its settings, a
+    /// gzipped tar. It changes nothing until it is asked for the lock.
+    pub(super) async fn start(
+        connection: Connection,
+        root: &str,
+        settings: &[u8],
+    ) -> Result<Self, HostError> {
         let channel = |source: ssh::ChannelError| HostError::Channel {
             doing: "starting the guardian",
             source: source.into(),
         };
-        let Exec { mut stdin, mut output } = connection.exec(&agent::boot()).await.map_err(channel)?;
-        let script = agent::AGENT.as_str();
-        let mut hello = format!("{}\n", script.len()).into_bytes();
-        hello.extend_from_slice(script.as_bytes());
-        hello.extend_from_slice(format!("{}\n", settings.len()).as_bytes());
-        hello.extend_from_slice(settings);
-        stdin.write(Bytes::from(hello)).await.map_err(channel)?;
+        let Exec { stdin, mut output } = connection.exec(&agent::boot(root)).await.map_err(channel)?;
+        let packing = |source| HostError::Channel { doing: "packing the agent", source: Box::new(source) };
+        let parcel = agent::parcel().map_err(packing)?;
+        let settings = Bytes::from([format!("{}\n", settings.len()).as_bytes(), settings].concat());
+        let (lines, waiting) = mpsc::unbounded_channel();
+        // A host that has kept the agent needs no more than this; another one throws it away and asks.
+        let _ = lines.send(settings.clone());
         let shared = Arc::new(Shared::default());
         let reader = tokio::spawn({
-            let shared = Arc::clone(&shared);
+            let (shared, answers) = (Arc::clone(&shared), lines.downgrade());
             async move {
                 let mut lines = Lines::default();
+                let heard = |line: &str| match (Line::parse(line), answers.upgrade()) {
+                    (Line::WantsAgent, Some(answers)) => {
+                        shared.say_again(Bytes::from([parcel.as_ref(), &settings].concat()), &answers);
+                    }
+                    (line, _) => shared.take(line),
+                };
                 while let Some(chunk) = output.next().await {
                     match chunk {
-                        Chunk::Stdout(bytes) => lines.push(&bytes, |line| shared.take(Line::parse(line))),
+                        Chunk::Stdout(bytes) => lines.push(&bytes, heard),
                         Chunk::Stderr(bytes) => {
                             let mut state = shared.lock();
                             if state.stderr.len() < 8192 {
@@ -157,7 +183,6 @@ impl Talk {
                 shared.end();
             }
         });
-        let (lines, waiting) = mpsc::unbounded_channel();
         let writer = tokio::spawn(write_lines(stdin, waiting));
         let tasks = Mutex::new(vec![reader.abort_handle(), writer.abort_handle()]);
         Ok(Self { connection, shared, lines, tasks })
@@ -181,14 +206,16 @@ impl Talk {
             }
             state.next += 1;
             let seq = state.next;
-            state.pending.insert(seq, sender);
+            let line = Bytes::from(format!("{seq} {intent}\n"));
+            // Under the same lock: said once, or once more after the agent, and never twice to one that hears.
+            let sent = self.lines.send(line.clone());
+            sent.map_err(|_| self.lost(doing, &state))?;
+            state.pending.insert(seq, Question { line, replies: sender });
             seq
         };
         // Forgets the question when the caller is dropped, so that the next answer finds its own.
         let _forget = Forget { shared: &self.shared, seq };
         let talk = async {
-            let line = Bytes::from(format!("{seq} {intent}\n"));
-            self.lines.send(line).ok()?;
             while let Some(reply) = receiver.recv().await {
                 match reply {
                     Reply::Say(say) => heard(say),

@@ -28,7 +28,7 @@ supervisord_check() {
         supervisord_check_program
     done <"$WORK/supervisord-now"
     supervisord_told pinned | while IFS= read -r supervisord_name; do
-        say problem "the program $supervisord_name names a release ($ROOT/releases/…), so it would never run another one; let it lead through $ROOT/current"
+        say problem "the program $supervisord_name names a release ($ROOT/releases/...), so it would never run another one; let it lead through $ROOT/current"
     done
     supervisord_told instant | while IFS= read -r supervisord_name; do
         say note "the program $supervisord_name has startsecs=0, so supervisord takes it for started whatever becomes of it; let it be 1 or more"

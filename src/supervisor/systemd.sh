@@ -116,7 +116,7 @@ systemd_check_unit() {
     esac
     case $systemd_places in
         *"$ROOT/releases/"*)
-            say problem "the unit $systemd_unit names a release ($ROOT/releases/…), so it would never run another one; let it lead through $ROOT/current"
+            say problem "the unit $systemd_unit names a release ($ROOT/releases/...), so it would never run another one; let it lead through $ROOT/current"
             ;;
     esac
     systemd_compare

@@ -96,6 +96,14 @@ make_run() {
     done
 }
 
+# keep_agent: so that the next client need not send it. The same file as this attempt's own: it costs no space
+# that was not there.
+keep_agent() {
+    [ -n "$AGENT_NEW" ] || return 0
+    rm -f "$PRIVATE"/agent.*
+    ln "$RUN/agent.sh" "$AGENT_AT"
+}
+
 # take_lock: 0 taken, 1 failed (reason printed), 2 held or frozen (owner said).
 take_lock() {
     boot_id
@@ -131,7 +139,9 @@ take_lock() {
     [ ! -e "$1" ] || rm -f "$@"
     [ -s "$PRIVATE/app" ] || put_line "$PRIVATE/app" "$APP $ENV"
     first_line "$PRIVATE/app"
-    [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`"
+    [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`" || return
+    # Without it everything works as well.
+    keep_agent 2>/dev/null || :
 }
 
 # succeed FILE: takes an owner's file over from an owner whose process is gone.

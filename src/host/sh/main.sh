@@ -28,7 +28,7 @@ guardian_main() {
     # The settings hold secrets: a client that leaves now must not leave them behind.
     trap 'exit 1' HUP TERM INT PIPE
     IFS= read -r meta_bytes || return
-    exactly "$meta_bytes" | tar -xf - -C "$META" || return
+    exactly "$meta_bytes" | gzip -dc | tar -xf - -C "$META" || return
     # shellcheck disable=SC1091
     . "$META/settings"
     derive

@@ -1,8 +1,11 @@
 //! The way forward: what a deploy leaves on a host, whoever logs in.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use super::*;
 use crate::host::agent;
@@ -136,11 +139,63 @@ fn preflight_and_lock_tell_how_the_host_stands() {
 }
 
 #[test]
+fn a_host_that_cannot_unpack_the_agent_says_what_is_missing() {
+    each_shell(|rig| {
+        let bin = rig.state("bare");
+        fs::create_dir(&bin).unwrap();
+        for program in ["sh", "cat", "dd"] {
+            let at = crate::testing::which(program).unwrap();
+            std::os::unix::fs::symlink(at, bin.join(program)).unwrap();
+        }
+        let line = format!("PATH={}; {}", bin.display(), rig.boot());
+        let mut shell = rig.command(&line);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut stdin = shell.stdin.take().unwrap();
+        // It may have left by then.
+        let _ = stdin.write_all(&agent::parcel().unwrap());
+        drop(stdin);
+        let output = shell.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("gzip"), "{}: {said}", output.status);
+    });
+}
+
+#[test]
+fn a_host_keeps_the_agent_and_asks_for_it_only_where_it_is_not_whole() {
+    each_shell(|rig| {
+        let at = PathBuf::from(agent::path(&rig.root().to_string_lossy()));
+        let asks = || {
+            let mut shell = rig.command(&rig.boot());
+            let output = shell.stdin(Stdio::null()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().contains("rdeploy-wants agent\n")
+        };
+        assert!(asks());
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(at.with_file_name("agent.of-another-version"), "true").unwrap();
+
+        Guardian::locked(rig, rig.settings("t1")).bye();
+        assert_eq!(fs::read_to_string(&at).unwrap(), *agent::AGENT);
+        assert!(!at.with_file_name("agent.of-another-version").exists());
+        assert!(!asks());
+        // It works as well.
+        Guardian::locked(rig, rig.settings("t2")).deploy(R1, &Parcel::of("one"));
+
+        let whole = fs::read(&at).unwrap();
+        fs::write(&at, &whole[..whole.len() - 100]).unwrap();
+        assert!(asks());
+        // As a power cut leaves it: blocks that were never written.
+        fs::write(&at, [&whole[..4096], &vec![0; whole.len() - 4096]].concat()).unwrap();
+        assert!(asks());
+    });
+}
+
+#[test]
 fn what_a_login_prints_before_the_protocol_is_noise() {
     each_shell(|rig| {
         let line = format!(
             "echo 'Welcome to Debian'; echo; echo 'ok then'; echo failed; printf 'Last login: never '; {}",
-            agent::boot()
+            rig.boot()
         );
         let mut guardian = Guardian::start_by(rig, rig.settings("t1"), &line, |_| ());
         guardian.ask("preflight").ok();

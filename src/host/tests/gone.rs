@@ -130,7 +130,7 @@ fn a_client_that_never_reads_is_heard_all_the_same() {
     each_shell(|rig| {
         let line = format!(
             "{} | {{ read -r line; echo \"$line\"; exec sleep 700; }}",
-            crate::host::agent::boot().to_string().trim_start_matches("exec ")
+            rig.boot().trim_start_matches("exec ")
         );
         let mut guardian = Guardian::start_by(rig, rig.settings("t1"), &line, |_| ());
         guardian.send("lock");

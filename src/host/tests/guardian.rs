@@ -4,12 +4,15 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Child;
 use std::process::ChildStdin;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
+
+use bytes::Bytes;
 
 use super::Parcel;
 use super::Rig;
@@ -61,7 +64,7 @@ pub(super) struct Guardian<'a> {
 impl<'a> Guardian<'a> {
     /// Starts a guardian as sshd would, and hands it its settings.
     pub(super) fn start(rig: &'a Rig, settings: SessionSettings) -> Self {
-        Self::start_by(rig, settings, &agent::boot().to_string(), |_| ())
+        Self::start_by(rig, settings, &rig.boot(), |_| ())
     }
 
     /// The same, from another line of a login shell, or with other surroundings.
@@ -85,10 +88,10 @@ impl<'a> Guardian<'a> {
             }
         });
         let tar = settings.tar().unwrap();
-        stdin
-            .write_all(format!("{}\n{}{}\n", agent::AGENT.len(), *agent::AGENT, tar.len()).as_bytes())
-            .unwrap();
-        stdin.write_all(&tar).unwrap();
+        // What the real client sends only when it is asked.
+        let kept = Path::new(&agent::path(&rig.root().to_string_lossy())).exists();
+        let agent = if kept { Bytes::new() } else { agent::parcel().unwrap() };
+        stdin.write_all(&[&agent, format!("{}\n", tar.len()).as_bytes(), &tar].concat()).unwrap();
         Self { rig, settings, child, stdin: Some(stdin), lines, seq: 0 }
     }
 

@@ -111,7 +111,7 @@ fn an_action_that_takes_too_long_is_ended_and_says_so() {
             "fast/sleep",
             &format!("#!/bin/sh\n[ \"$1\" = 1 ] && exec {0} 0.02\nexec {0} \"$@\"\n", sleep.display()),
         );
-        let line = format!("PATH={}:$PATH; {}", bin.display(), crate::host::agent::boot());
+        let line = format!("PATH={}:$PATH; {}", bin.display(), rig.boot());
         let mut guardian = Guardian::start_by(rig, settings, &line, |_| ());
         guardian.ask("lock").ok();
         guardian.ready(R1, &Parcel::of("one"));

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::config;
 use crate::config::Supervisor;
+use crate::host::agent;
 use crate::host::settings::SessionSettings;
 use crate::host::settings::Verb;
 use crate::testing;
@@ -106,6 +107,11 @@ impl Rig {
     }
 
     /// `deploy_to`.
+    /// The line that starts a guardian here.
+    pub(super) fn boot(&self) -> String {
+        agent::boot(&self.root().to_string_lossy()).to_string()
+    }
+
     pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("srv/shop")
     }
@@ -257,7 +263,8 @@ impl Rig {
         assert_eq!(names(&self.tmp()), [""; 0]);
         let expected = ["absent", "app", "history.ndjson", "incoming", "manifests", "releases", "run"];
         let found = names(&self.private(""));
-        assert!(found.iter().all(|name| expected.contains(&name.as_str())), "{found:?}");
+        let is_expected = |name: &str| expected.contains(&name) || name.starts_with("agent.");
+        assert!(found.iter().all(|name| is_expected(name)), "{found:?}");
         assert_eq!(names(&self.private("incoming")), [""; 0]);
     }
 }

@@ -90,7 +90,7 @@ fn what_the_configuration_of_a_program_lacks_is_said() {
                  then run on the host: supervisorctl -c CONF update",
                 "problem the program gone runs, but is not in the configuration any more (CONF and what it \
                  includes), so supervisord would remove it; put it back",
-                "problem the program mail names a release (ROOT/releases/…), so it would never run another \
+                "problem the program mail names a release (ROOT/releases/...), so it would never run another \
                  one; let it lead through ROOT/current",
                 "note the program web has startsecs=0, so supervisord takes it for started whatever becomes \
                  of it; let it be 1 or more",
