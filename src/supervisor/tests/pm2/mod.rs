@@ -65,6 +65,7 @@ use super::has;
 use super::own_port;
 use super::skip;
 use crate::config::Environment;
+use crate::config::Header;
 use crate::config::Health;
 use crate::config::HttpProbe;
 use crate::config::Pm2;
