@@ -23,6 +23,7 @@ use crate::host::HostError;
 use crate::host::Operation;
 use crate::host::Say;
 use crate::host::Session;
+use crate::host::Unasked;
 use crate::host::Verb;
 use crate::report;
 
@@ -114,21 +115,20 @@ fn refuse(name: &str, sessions: &[&Session], facts: &[Facts]) -> Result<(), Fata
 
 /// Does it on one host. Returns what to tell of it.
 async fn operate(session: &Session, operation: Operation) -> Done {
-    let heard = Mutex::new((String::new(), Vec::new(), false));
+    let heard = Mutex::new((String::new(), Unasked::default(), false));
     let hear = |say| {
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         match say {
             Say::Proof(level, detail) => heard.0 = format!("{level}: {detail}"),
-            Say::ProbeNeeded(check) => heard.1.push(check),
             Say::Fact(name, _) if name == "up" => heard.2 = true,
             Say::Note(text) | Say::Warning(text) => report::note(&format!("{}: {text}", session.name())),
-            _ => {}
+            say => drop(heard.1.hear(say)),
         }
     };
     session.operate(operation, &hear).await?;
     let (proof, unasked, was_up) = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if !unasked.is_empty() {
-        session.probe(&unasked, false).await?;
+    if !unasked.checks.is_empty() {
+        session.probe(&unasked.checks, false).await?;
     }
     let done = match operation {
         Operation::Restart => "restarted",

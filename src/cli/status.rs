@@ -146,7 +146,6 @@ fn health(facts: &Facts) -> &'static str {
         Some(HealthAnswer::Well) => "well",
         Some(HealthAnswer::Ill(_)) => "ill",
         Some(HealthAnswer::Unasked) => "no check",
-        Some(HealthAnswer::Unaskable) => "not asked",
         None => "-",
     }
 }
@@ -176,14 +175,8 @@ fn remarks(facts: &Facts) -> Vec<String> {
             ));
         }
     }
-    match &facts.health {
-        Some(HealthAnswer::Ill(why)) => remarks.push(format!("ill: {why}")),
-        Some(HealthAnswer::Unaskable) => {
-            remarks.push(
-                "the health check was not asked: the host has no program for it (curl, wget, …)".to_owned(),
-            );
-        }
-        _ => {}
+    if let Some(HealthAnswer::Ill(why)) = &facts.health {
+        remarks.push(format!("ill: {why}"));
     }
     if let Some(freeze) = facts.values.get("freeze") {
         remarks.push(format!("frozen: {freeze}"));
@@ -219,7 +212,6 @@ fn host_json(seen: &Seen) -> Value {
         Some(HealthAnswer::Well) => (Some("well"), None),
         Some(HealthAnswer::Ill(why)) => (Some("ill"), Some(why)),
         Some(HealthAnswer::Unasked) => (Some("no_check"), None),
-        Some(HealthAnswer::Unaskable) => (Some("not_asked"), None),
         None => (None, None),
     };
     let lock = match facts.owner() {

@@ -30,18 +30,17 @@ pub(super) fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Superviso
         ("status", key(&raw.status)),
         ("logs", key(&raw.logs)),
     ];
-    let for_systemd = [
-        ("units", key(&raw.units)),
-        ("scope", key(&raw.scope)),
-        ("exec", key(&raw.exec)),
-        ("notify", key(&raw.notifies)),
-    ];
+    let for_systemd =
+        [("units", key(&raw.units)), ("scope", key(&raw.scope)), ("notify", key(&raw.notifies))];
+    // Of supervisord, too.
+    let for_a_service = [("exec", key(&raw.exec))];
     let for_supervisord = [("programs", key(&raw.programs)), ("config", key(&raw.config))];
     let Some(kind) = &raw.kind else {
         let kinds = [
             (&for_pm2[..], "pm2"),
             (&for_command[..], "command"),
             (&for_systemd[..], "systemd"),
+            (&for_a_service[..], "systemd"),
             (&for_supervisord[..], "supervisord"),
         ];
         for (keys, kind) in kinds {
@@ -72,6 +71,9 @@ pub(super) fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Superviso
     }
     if chosen != Kind::Systemd {
         refuse(&for_systemd, "systemd");
+    }
+    if !matches!(chosen, Kind::Systemd | Kind::Supervisord) {
+        refuse(&for_a_service, "systemd");
     }
     if chosen != Kind::Supervisord {
         refuse(&for_supervisord, "supervisord");
@@ -112,10 +114,20 @@ pub(super) fn supervisor(raw: raw::Supervisor, sink: &mut Sink<'_>) -> Superviso
                 let message = "the supervisor \"supervisord\" has no `programs`";
                 sink.report_absence(&kind.span, Defect::new(message, help));
             }
+            if let (Some(exec), Some(Some(programs))) =
+                (&raw.exec, raw.programs.as_ref().map(|programs| &programs.value))
+                && (programs.len() > 1 || programs.iter().any(|program| program.value.contains(':')))
+            {
+                let help =
+                    "name one program, without a group, or write the programs yourself and remove `exec`";
+                let message = "`exec` is for one program, and there are several";
+                sink.report(&exec.key, Defect::new(message, help));
+            }
             let programs = value(raw.programs).unwrap_or_default();
             Supervisor::Supervisord(Supervisord {
                 programs: programs.into_iter().map(|program| program.value).collect(),
                 config: value(raw.config),
+                exec: value(raw.exec),
             })
         }
         Kind::Command => {

@@ -214,13 +214,15 @@ pub enum Scope {
     System,
 }
 
-/// Programs of supervisord that are on the hosts already and lead through `current`.
+/// Programs of supervisord, which lead through `current`. They are on the hosts already, or rdeploy writes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervisord {
     /// Their names as supervisorctl takes them: `name`, `group:name` or `group:*`; restarted in this order.
     pub programs: Vec<String>,
     /// The file for `supervisorctl -c`; none means the one that is found on the host.
     pub config: Option<String>,
+    /// The command that is the app, run by `sh` in `current`, of a program that rdeploy writes.
+    pub exec: Option<String>,
 }
 
 /// The user's own commands, run by `sh -c` in `current`.

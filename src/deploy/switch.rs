@@ -22,6 +22,7 @@ use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
 use crate::host::Say;
+use crate::host::Unasked;
 use crate::release::ReleaseId;
 
 /// How often the first hosts are checked again during the pause; at its end they are in any case.
@@ -94,7 +95,7 @@ impl<H: Host> Transaction<'_, H> {
     /// Does what ends with a proof, and asks the health checks from here that the host cannot.
     async fn prove(&self, member: &Member<H>, action: &Action) -> Result<(Proof, String), HostError> {
         let host = &member.host;
-        let said = Mutex::new((Proof::Proven, String::new(), Vec::new()));
+        let said = Mutex::new((Proof::Proven, String::new(), Unasked::default()));
         let heard = |say: Say| {
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             match say {
@@ -102,14 +103,17 @@ impl<H: Host> Transaction<'_, H> {
                     said.0 = if level == "proven" { Proof::Proven } else { Proof::Unprovable };
                     said.1 = detail;
                 }
-                Say::ProbeNeeded(check) => said.2.push(check),
-                say => self.heard(host, say),
+                say => {
+                    if let Some(say) = said.2.hear(say) {
+                        self.heard(host, say);
+                    }
+                }
             }
         };
         host.act(action, &heard).await?;
         let (proof, detail, unasked) = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if !unasked.is_empty() {
-            host.probe(&unasked, *action == Action::Recheck).await?;
+        if !unasked.checks.is_empty() {
+            host.probe(&unasked.checks, *action == Action::Recheck).await?;
         }
         Ok((proof, detail))
     }

@@ -16,6 +16,7 @@ mod status;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod upload;
 
 use std::fmt;
@@ -37,6 +38,8 @@ pub use settings::SessionSettings;
 pub use settings::Verb;
 pub use status::HealthAnswer;
 pub use status::Process;
+pub use unasked::Unasked;
+pub use unasked::UnaskedCheck;
 
 use crate::artifact::Artifact;
 use crate::release::ReleaseId;
@@ -248,9 +251,13 @@ pub trait Host: Send + Sync + 'static {
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Asks the health checks with these numbers, from 1, through the connection, for a host that has no tool
-    /// to ask with; those that were well before (`again`) only once in a good while.
-    fn probe(&self, checks: &[usize], again: bool) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Asks these health checks through the connection, for a host that has no tool to ask with; those that
+    /// were well before (`again`) only once in a good while.
+    fn probe(
+        &self,
+        checks: &[UnaskedCheck],
+        again: bool,
+    ) -> impl Future<Output = Result<(), HostError>> + Send;
 
     /// Frees the lock and ends the guardian.
     fn leave(&self) -> impl Future<Output = Result<(), HostError>> + Send;

@@ -6,10 +6,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::HostError;
+use super::probe;
 use super::protocol::Facts;
 use super::protocol::Say;
 use super::session::ANSWER_LIMIT;
 use super::session::Session;
+use super::session::UNREADABLE;
+use super::status::HealthAnswer;
+use super::unasked::UnaskedCheck;
 
 /// Nobody follows a log for longer than this.
 const EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -45,8 +49,24 @@ impl Operation {
 
 impl Session {
     /// Asks how the host stands and how its app is. Takes nothing and changes nothing.
+    /// What the host has no program to ask its app, is asked through the connection.
     pub async fn status(&self) -> Result<Facts, HostError> {
-        self.facts("status", "asking how the app is").await
+        let mut facts = self.facts("status", "asking how the app is").await?;
+        if !facts.unasked.checks.is_empty() {
+            facts.health = Some(self.ask_once(&facts.unasked.checks).await);
+        }
+        Ok(facts)
+    }
+
+    async fn ask_once(&self, checks: &[UnaskedCheck]) -> HealthAnswer {
+        for check in checks {
+            let Some(health) = &check.health else { return HealthAnswer::Ill(UNREADABLE.to_owned()) };
+            if let Err(reason) = probe::once(&self.connection, self.settings.root(), health).await {
+                let named = if check.of > 1 { check.label() + ": " } else { String::new() };
+                return HealthAnswer::Ill(format!("{named}{reason} (asked through the SSH connection)"));
+            }
+        }
+        HealthAnswer::Well
     }
 
     /// Hands on the last lines of the app's log; with `follow` also what it writes from now on, until this

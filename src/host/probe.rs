@@ -39,22 +39,17 @@ pub(super) async fn until_healthy(
     let started = Instant::now();
     let mut run = 0;
     loop {
-        let asked = tokio::time::timeout(TRY, ask(connection, deploy_to, &health.probe)).await;
-        let reason = match asked {
-            Ok(Ok(())) => {
+        let reason = match once(connection, deploy_to, health).await {
+            Ok(()) => {
                 run += 1;
                 if run >= wanted {
                     return Ok(());
                 }
                 format!("{run} of {wanted} good answers in a row")
             }
-            Ok(Err(reason)) => {
+            Err(reason) => {
                 run = 0;
                 reason
-            }
-            Err(_) => {
-                run = 0;
-                format!("no answer within {} s", TRY.as_secs())
             }
         };
         if started.elapsed() >= health.timeout {
@@ -65,6 +60,12 @@ pub(super) async fn until_healthy(
         }
         tokio::time::sleep(health.interval).await;
     }
+}
+
+/// Asks once.
+pub(super) async fn once(connection: &Connection, deploy_to: &str, health: &Health) -> Result<(), String> {
+    let asked = tokio::time::timeout(TRY, ask(connection, deploy_to, &health.probe)).await;
+    asked.unwrap_or_else(|_| Err(format!("no answer within {} s", TRY.as_secs())))
 }
 
 async fn ask(connection: &Connection, deploy_to: &str, probe: &Probe) -> Result<(), String> {

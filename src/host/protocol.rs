@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::status::HealthAnswer;
 use super::status::Process;
+use super::unasked::Unasked;
 use crate::release::ReleaseId;
 
 /// One line from the guardian.
@@ -62,7 +63,9 @@ pub enum Say {
     RevertedLink(String),
     /// The app was proven, or could not be: "proven" or "unprovable", and how.
     Proof(String, String),
-    /// The host has no tool for the health check of this number, from 1; the client is to ask.
+    /// A part of a health check that the host has no tool for (see `unasked`).
+    ProbePart(String),
+    /// That check is complete and has this number, from 1; the client is to ask.
     ProbeNeeded(usize),
     /// The lock's owner.
     Held(String),
@@ -104,6 +107,7 @@ impl Say {
                 let (level, detail) = pair();
                 Self::Proof(level, detail)
             }
+            "probe-part" => Self::ProbePart(own),
             "probe-needed" => Self::ProbeNeeded(text.parse().unwrap_or(1)),
             "held" => Self::Held(own),
             "frozen" => Self::Frozen(own),
@@ -264,6 +268,8 @@ pub struct Facts {
     pub processes: Vec<Process>,
     /// What the health check said, where it was asked.
     pub health: Option<HealthAnswer>,
+    /// The health checks that the host had no program to ask, where they were to be asked.
+    pub unasked: Unasked,
 }
 
 impl Facts {
@@ -294,7 +300,7 @@ impl Facts {
             Say::Fact(name, value) => {
                 self.values.insert(name, value);
             }
-            _ => {}
+            say => drop(self.unasked.hear(say)),
         }
     }
 

@@ -25,6 +25,7 @@ use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
 use super::talk::Talk;
+use super::unasked::UnaskedCheck;
 use super::upload;
 use super::upload::Part;
 use super::upload::Received;
@@ -40,6 +41,9 @@ const CHUNK: usize = 256 * 1024;
 
 /// How a host begins to say that its disk is full.
 const FULL: &str = "the disk is full";
+
+/// Said of a check that cannot be asked from here either.
+pub(super) const UNREADABLE: &str = "the host has no program to ask the release's health check with, and what it says of the check cannot be read; install curl or wget there";
 
 /// How long it takes at most from a hook's end to that of the guardian that ended it.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -364,23 +368,15 @@ impl Host for Session {
         }
     }
 
-    async fn probe(&self, checks: &[usize], again: bool) -> Result<(), HostError> {
+    async fn probe(&self, checks: &[UnaskedCheck], again: bool) -> Result<(), HostError> {
         let refused = |reason: String| HostError::Refused { output: reason.clone(), reason };
-        let environment = &self.settings.environment;
-        for number in checks {
-            let Some(health) = number.checked_sub(1).and_then(|place| environment.health.get(place)) else {
-                return Err(refused(
-                    "the host has no program to ask the release's health check with; install curl or wget there"
-                        .to_owned(),
-                ));
-            };
-            let label = match environment.health.len() {
-                1 => "the health check".to_owned(),
-                of => format!("health check {number} of {of} ({})", health.probe),
+        for check in checks {
+            let Some(health) = &check.health else {
+                return Err(refused(UNREADABLE.to_owned()));
             };
             probe::until_healthy(&self.connection, self.settings.root(), health, again)
                 .await
-                .map_err(|reason| refused(format!("{label} {reason}")))?;
+                .map_err(|reason| refused(format!("{} {reason}", check.label())))?;
         }
         Ok(())
     }

@@ -42,8 +42,6 @@ pub enum HealthAnswer {
     Ill(String),
     /// There is no health check.
     Unasked,
-    /// The host has no program to ask with.
-    Unaskable,
 }
 
 impl HealthAnswer {
@@ -53,7 +51,6 @@ impl HealthAnswer {
             "well" => Self::Well,
             "ill" => Self::Ill(why.to_owned()),
             "unasked" => Self::Unasked,
-            "unaskable" => Self::Unaskable,
             _ => return None,
         })
     }

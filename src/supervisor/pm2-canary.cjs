@@ -4,12 +4,16 @@
 // in /proc, by the socket's number. Keeps to what node 12 knows.
 
 const fs = require('fs');
+const http = require('http');
 const net = require('net');
+const path = require('path');
 const { alive } = require('./pm2-list.cjs');
 
 // So often neither the new worker nor an old one took a connection: what is asked is not this app.
 const ELSEWHERE = 4;
 const PAUSE = 200;
+// So long one question may take.
+const LIMIT = 5000;
 
 const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
@@ -53,94 +57,152 @@ const table = () => {
     return rows;
 };
 
-// What the (first) health check asks; null when a connection would tell nothing. Where it wants more than a good
-// status, only that the connection is taken is asked for here; the whole check comes later.
-const target = (file) => {
+const lines = (file) => (fs.existsSync(file) ? fs.readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
+
+// The recipe's health checks, by their numbers; those that a connection tells nothing of are null.
+const targets = (recipe) => {
+    const found = [];
+    for (let number = 1; ; number += 1) {
+        const end = number === 1 ? '' : '.' + number;
+        if (!fs.existsSync(path.join(recipe, 'health' + end))) return found;
+        found.push(target(recipe, end));
+    }
+};
+
+const target = (recipe, end) => {
     const check = {};
-    for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
+    for (const line of lines(path.join(recipe, 'health' + end))) {
         const at = line.indexOf('=');
         if (at > 0) check[line.slice(0, at)] = line.slice(at + 1);
     }
-    const patience = 1000 * ((Number(check.timeout) || 30) + (Number(check.delay) || 0));
+    const all = {
+        patience: 1000 * ((Number(check.timeout) || 30) + (Number(check.delay) || 0)),
+        interval: 1000 * (Number(check.interval) || 1),
+        successes: Number(check.successes) || 1,
+    };
     if (check.kind === 'tcp') {
-        return { patience, host: check.host, port: Number(check.port), shown: 'port ' + check.port + ' on ' + check.host };
+        return Object.assign(all, { host: check.host, port: Number(check.port), shown: 'port ' + check.port + ' on ' + check.host });
     }
     if (check.kind !== 'http' || check.socket) return null;
     const url = new URL(check.url);
-    const headers = fs.existsSync(file + '-headers') ? fs.readFileSync(file + '-headers', 'utf8').split('\n').filter(Boolean) : [];
-    const more = check.status || fs.existsSync(file + '-body') || headers.length > (check.name ? 1 : 0);
-    const question = more ? undefined : 'GET ' + url.pathname + url.search + ' HTTP/1.1\r\nHost: ' + (check.name || url.host) +
-        '\r\nUser-Agent: rdeploy\r\nConnection: close\r\n\r\n';
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    return { patience, host, port: Number(url.port) || 80, shown: check.url, question };
+    const headers = { 'User-Agent': 'rdeploy', Host: url.host };
+    for (const line of lines(path.join(recipe, 'health-headers' + end))) {
+        const [, name, value] = /^header = ([^:]+): (.*)$/.exec(line) || [];
+        const same = Object.keys(headers).find((known) => name && known.toLowerCase() === name.toLowerCase());
+        if (same) delete headers[same];
+        if (name) headers[name] = Buffer.from(value).toString('latin1');
+    }
+    return Object.assign(all, {
+        host: url.hostname.replace(/^\[|\]$/g, ''),
+        port: Number(url.port) || 80,
+        shown: check.url,
+        page: { path: url.pathname + url.search, headers },
+        wanted: check.status || '200-399',
+        text: lines(path.join(recipe, 'health-body' + end))[0],
+    });
+};
+
+// Asks for the page through a connection; `tell` hears what is wrong with the answer, if anything is.
+const read = ({ page, shown, wanted, text }, socket, tell) => {
+    const failed = (error) => tell(shown + ' did not answer: ' + (error.code || error.message));
+    const judge = (response, found) => {
+        const status = response.statusCode;
+        const inRange = (range) => status >= Number(range.split('-')[0]) && status <= Number(range.split('-').pop());
+        const expected = /^200-[23]99$/.test(wanted) ? '' : '; expected is ' + wanted;
+        if (!wanted.split(' ').some(inRange)) tell(shown + ' answered ' + status + expected);
+        else tell(found ? undefined : shown + ' answered ' + status + ', but without "' + text + '"');
+    };
+    const options = { path: page.path, headers: page.headers, createConnection: () => socket };
+    http.request(options, (response) => {
+        if (text === undefined) return judge(response, true);
+        const searched = Buffer.from(text);
+        let kept = Buffer.alloc(0);
+        response.on('data', (chunk) => {
+            kept = Buffer.concat([kept, chunk]);
+            if (kept.includes(searched)) judge(response, true);
+            kept = kept.slice(Math.max(0, kept.length - searched.length));
+        });
+        response.on('end', () => judge(response, false));
+        response.on('error', failed).on('aborted', () => tell(shown + ' did not send its answer to the end'));
+    }).on('error', failed).end();
 };
 
 // Asks once: by whom the connection was taken, `new`, `old` or nobody that is known here; and, of the new
 // one, what is wrong with its answer.
-const ask = ({ host, port, question, shown }, fresh, old) => new Promise((done) => {
+const ask = (check, fresh, old) => new Promise((done) => {
+    const { host, port, page, shown } = check;
     const socket = net.connect(port, host);
-    let limit;
-    const end = (by, wrong) => {
+    let by = 'nobody';
+    const end = (wrong) => {
         clearTimeout(limit);
-        socket.removeAllListeners('close').destroy();
+        socket.removeListener('close', closed).destroy();
         done({ by, wrong });
     };
-    let by = 'nobody';
-    let said = '';
-    limit = setTimeout(() => end(by, shown + ' did not answer within 5 s'), 5000);
+    const closed = () => end(shown + ' closed the connection without an answer');
+    const limit = setTimeout(() => end(shown + ' did not answer within ' + LIMIT / 1000 + ' s'), LIMIT);
     const has = (pid, number) => (socketsOf(pid) || new Set()).has(number);
     const find = async () => {
         for (let looks = 0; looks < 8; looks += 1) {
             const row = table().find((one) => one.local === port && one.remote === socket.localPort);
             if (row && has(fresh, row.number)) {
                 by = 'new';
-                return question ? socket.write(question) : end(by);
+                // From now on the request tells of a connection that is closed.
+                socket.removeListener('close', closed);
+                return page ? read(check, socket, end) : end();
             }
-            if (row && old.some((pid) => has(pid, row.number))) return end('old');
+            if (row && old.some((pid) => has(pid, row.number))) {
+                by = 'old';
+                return end();
+            }
             await later(50);
         }
-        return end(by);
+        return end();
     };
     socket.on('connect', find);
-    socket.on('data', (chunk) => {
-        said += chunk.toString('latin1');
-        const status = /^HTTP\/1\.\d (\d{3})/.exec(said);
-        if (!status && said.length < 16) return;
-        const well = status && /^[23]/.test(status[1]);
-        end(by, well ? undefined : shown + ' answered ' + (status ? status[1] : 'what is no HTTP'));
-    });
-    socket.on('error', (error) => end(by, shown + ' did not answer: ' + (error.code || error.message)));
-    socket.on('close', () => end(by, shown + ' closed the connection without an answer'));
+    socket.on('error', (error) => end(shown + ' did not answer: ' + (error.code || error.message)));
+    socket.on('close', closed);
 });
 
-// HEALTH NAME NEW OLD...: `ok`, `bad REASON`, or `unknown` where a connection does not tell.
-const judge = async (file, name, fresh, ...old) => {
-    const what = target(file);
-    if (!what || !socketsOf(fresh)) return 'unknown';
-    const seconds = Math.ceil(what.patience / 1000);
-    const until = Date.now() + what.patience;
+// One check: `ok`, `bad REASON`, or `unknown` where a connection does not tell.
+const judge = async (check, name, fresh, old) => {
+    const seconds = Math.ceil(check.patience / 1000);
+    const until = Date.now() + check.patience;
+    const unwell = (wrong) => 'bad ' + name + ' did not pass the health check within ' + seconds + ' s: ' + wrong;
     let byOld = 0;
     let byNobody = 0;
+    let well = 0;
     let wrong;
     do {
-        const answer = await ask(what, fresh, old);
+        const answer = await ask(check, fresh, old);
         if (!alive(fresh)) return 'bad ' + name + ' ended (process ' + fresh + ')';
-        if (answer.by === 'new' && !answer.wrong) return 'ok';
-        if (answer.by === 'new') wrong = answer.wrong;
         if (answer.by === 'old') byOld += 1;
         if (answer.by === 'nobody') byNobody += 1;
-        if (!wrong && byOld === 0 && byNobody >= ELSEWHERE) return 'unknown';
-        await later(PAUSE);
+        if (answer.by === 'new') {
+            wrong = answer.wrong;
+            well = wrong ? 0 : well + 1;
+            if (well >= check.successes) return 'ok';
+        }
+        if (!wrong && !well && byOld === 0 && byNobody >= ELSEWHERE) return 'unknown';
+        await later(answer.by === 'new' ? check.interval : PAUSE);
     } while (Date.now() < until);
-    if (wrong) return 'bad ' + name + ' did not pass the health check within ' + seconds + ' s: ' + wrong;
+    if (wrong) return unwell(wrong);
+    if (well) return unwell('of ' + check.successes + ' good answers in a row it gave the last ' + well);
     if (byOld === 0) return 'unknown';
     // Where the kernel shares connections out, and not PM2, one process may get them all.
     const own = socketsOf(fresh) || new Set();
-    if (table().some((row) => row.state === '0A' && row.local === what.port && own.has(row.number))) return 'ok';
-    return 'bad ' + name + ' took no connection within ' + seconds + ' s, as the processes with the old code do (' + what.shown + '): it does not listen there';
+    if (table().some((row) => row.state === '0A' && row.local === check.port && own.has(row.number))) return 'ok';
+    return 'bad ' + name + ' took no connection within ' + seconds + ' s, as the processes with the old code do (' + check.shown + '): it does not listen there';
 };
 
-judge(...process.argv.slice(2)).then(
+// RECIPE NAME NEW OLD...: the first verdict of all checks that is bad, or what the others are.
+const judgeAll = async (recipe, name, fresh, ...old) => {
+    if (!socketsOf(fresh)) return 'unknown';
+    const checks = targets(recipe).filter(Boolean);
+    const verdicts = await Promise.all(checks.map((check) => judge(check, name, fresh, old)));
+    return verdicts.find((verdict) => verdict.startsWith('bad ')) || (verdicts.includes('ok') ? 'ok' : 'unknown');
+};
+
+judgeAll(...process.argv.slice(2)).then(
     (verdict) => console.log(verdict),
     (error) => console.log('unknown ' + error.message),
 );

@@ -31,10 +31,10 @@ pm2_canary() {
     done 8<"$pm2_work/plan/canary"
 }
 
-# pm2_knock "PID OTHERS": whether the worker that tries the new code takes requests, and answers them as the
-# health check wants it. What cannot be told so is left to app_verify.
+# pm2_knock "PID OTHERS": whether the worker that tries the new code takes requests, and answers them as all
+# the health checks want it that a connection can be made for. What cannot be told so is left to app_verify.
 pm2_knock() {
     [ -f "$RECIPE/health" ] && [ -f "$RECIPE/pm2-canary.cjs" ] || return 0
     # shellcheck disable=SC2086 # one word a process
-    pm2_said=$(pm2_node pm2-canary.cjs "$RECIPE/health" "$pm2_name (id $pm2_id)" $1) || pm2_said=unknown
+    pm2_said=$(pm2_node pm2-canary.cjs "$RECIPE" "$pm2_name (id $pm2_id)" $1) || pm2_said=unknown
 }

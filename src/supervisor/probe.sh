@@ -128,13 +128,18 @@ probe_only_success() {
     done
 }
 
+# probe_choose N: puts the tool that asks the check that was read, which has this number, into probe_with.
+probe_choose() {
+    eval "probe_with=\${probe_tool_$1-}"
+    [ -n "$probe_with" ] || probe_with=$(probe_tool) || probe_with=none
+}
+
 # probe_once [N]: asks one check, the first if none is named, once. 0 when it passes, 1 when it does not
 # (prints one line why), 2 when this host has no tool to ask with.
 probe_once() {
     probe_asks=${1:-1}
     probe_load "$probe_asks" || return 2
-    eval "probe_with=\${probe_tool_$probe_asks-}"
-    [ -n "$probe_with" ] || probe_with=$(probe_tool) || probe_with=none
+    probe_choose "$probe_asks"
     probe_limit=${probe_hurry:-5}
     case $probe_with:$probe_kind in
         none:*) return 2 ;;
@@ -254,14 +259,30 @@ probe_failed() {
     echo
 }
 
-# probe_unasked: says which checks this host could not ask.
+# probe_unasked: says the checks that this host could not ask, for the client to ask them.
 probe_unasked() {
     probe_nth=0
     while [ "$probe_nth" -lt "$probe_checks" ]; do
         probe_nth=$((probe_nth + 1))
-        eval "probe_with=\$probe_tool_$probe_nth"
-        [ "$probe_with" != none ] || say probe-needed "$probe_nth"
+        probe_load "$probe_nth"
+        probe_choose "$probe_nth"
+        [ "$probe_with" = none ] || continue
+        # In hexadecimal and in pieces: what is said is short, and loses spaces and lines.
+        probe_written | od -An -v -tx1 | tr -d ' \n' | fold -w 2000 |
+            while IFS= read -r probe_part || [ -n "$probe_part" ]; do
+                say probe-part "$probe_part"
+            done
+        say probe-needed "$probe_nth"
     done
+}
+
+# probe_written: prints all there is of the check that was read, KEY=VALUE a line.
+probe_written() {
+    echo "of=$probe_checks"
+    cat "$RECIPE/health$probe_at"
+    ! probe_wants_body || sed 's/^/body=/' "$RECIPE/health-body$probe_at"
+    # The host that is asked for is among the keys.
+    ! probe_has_headers || sed -n '/^header = Host: /d; s/^header = /header=/p' "$RECIPE/health-headers$probe_at"
 }
 
 # probe_tools: prints what asks the recipe's checks, each once.

@@ -93,6 +93,9 @@ pub fn recipe_files(env: &Environment, host_vars: &BTreeMap<String, String>) -> 
             if let Some(config) = &supervisord.config {
                 files.line("supervisord-config", config);
             }
+            if let (Some(exec), [name]) = (&supervisord.exec, &supervisord.programs[..]) {
+                files.add("supervisord-program", program(env, name, exec), false);
+            }
         }
         Supervisor::Pm2(pm2) => {
             files.line("kind", "pm2");
@@ -247,6 +250,31 @@ fn unit(env: &Environment, service: &Service, scope: Scope) -> String {
          [Service]\nType={kind}\n{own}WorkingDirectory={root}/current\nEnvironmentFile=-{root}/.rdeploy/env\n\
          ExecStart=/bin/sh -c \"exec {exec}\"\nRestart=on-failure\nRestartSec=1\nKillMode=mixed\n\
          TimeoutStopSec=30\nNoNewPrivileges=yes\n\n[Install]\nWantedBy={target}\n"
+    )
+}
+
+/// The program that `setup` writes. Who runs it is known on the host.
+fn program(env: &Environment, name: &str, exec: &str) -> String {
+    let root = env.deploy_to.trim_end_matches('/');
+    let command = format!(". {}; exec {exec}", shell::quote(&format!("{root}/.rdeploy/env.sh")));
+    // supervisord takes what follows a space and one of these for a comment, also inside quotes.
+    let mut quoted = String::new();
+    let mut last = ' ';
+    for c in command.chars() {
+        match c {
+            '\'' => quoted.push_str(r"'\''"),
+            ';' | '#' if last.is_whitespace() => quoted.extend(['\'', '\'', c]),
+            // supervisord's own.
+            '%' => quoted.push_str("%%"),
+            _ => quoted.push(c),
+        }
+        last = c;
+    }
+    let (environment, root) = (&env.name, root.replace('%', "%%"));
+    format!(
+        "# Written by rdeploy from deploy.toml. `rdeploy {environment} setup` writes it again; without this line it does not.\n\
+         [program:{name}]\ndirectory={root}/current\ncommand=/bin/sh -c '{quoted}'\nuser=@USER@\n\
+         autostart=true\nautorestart=true\nstartsecs=1\nstopasgroup=true\nkillasgroup=true\n"
     )
 }
 

@@ -11,6 +11,7 @@ app_setup() {
     case $app_kind in
         pm2) pm2_setup ;;
         systemd) systemd_setup ;;
+        supervisord) supervisord_setup ;;
     esac
 }
 
@@ -33,6 +34,16 @@ setup_lingers() {
     loginctl enable-linger </dev/null && return
     echo "it may not do that itself; run on the host: sudo loginctl enable-linger $(id -un)"
     return 1
+}
+
+# setup_lay: writes what setup_new holds to setup_file, for everybody to read.
+setup_lay() {
+    (umask 022 && cp "$setup_new" "$setup_file.new") && mv -f "$setup_file.new" "$setup_file"
+}
+
+# setup_written FILE: whether rdeploy may write it: it is not there, or rdeploy wrote it.
+setup_written() {
+    [ ! -e "$1" ] || head -n 1 "$1" | grep -q '^# Written by rdeploy'
 }
 
 # setup_units: prints the directory of this user's own units.
@@ -87,11 +98,6 @@ systemd_word() {
     printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/%/%%/g; s/\$/$$/g'
 }
 
-# systemd_written FILE: whether rdeploy may write it: it is not there, or rdeploy wrote it.
-systemd_written() {
-    [ ! -e "$1" ] || head -n 1 "$1" | grep -q '^# Written by rdeploy'
-}
-
 # systemd_wanted FILE: writes the unit that deploy.toml describes. Only here is it known who runs it.
 systemd_wanted() {
     [ -f "$RECIPE/systemd-unit" ] || return
@@ -108,7 +114,7 @@ systemd_setup() {
     systemd_new=$WORK/systemd-unit
     IFS= read -r systemd_unit <"$RECIPE/systemd-units"
     systemd_at=$(setup_units)/$systemd_unit
-    if systemd_wanted "$systemd_new" && systemd_written "$systemd_at" && ! cmp -s "$systemd_new" "$systemd_at"; then
+    if systemd_wanted "$systemd_new" && setup_written "$systemd_at" && ! cmp -s "$systemd_new" "$systemd_at"; then
         setup_step "write the unit $systemd_at, and let it start at boot" systemd_install
         return
     fi
@@ -125,16 +131,11 @@ systemd_enable() { systemd_do 20 enable "$systemd_unit"; }
 # systemd_setup_host: root's units are root's to install; the file for that is made ready.
 systemd_setup_host() {
     IFS= read -r systemd_unit <"$RECIPE/systemd-units"
-    systemd_new=$WORK/systemd-unit
-    systemd_wanted "$systemd_new" && systemd_written "/etc/systemd/system/$systemd_unit" || return 0
-    ! cmp -s "$systemd_new" "/etc/systemd/system/$systemd_unit" || return 0
-    ! cmp -s "$systemd_new" "$ROOT/.rdeploy/$systemd_unit" || return 0
-    setup_step "write the unit $systemd_unit to $ROOT/.rdeploy, for root to install" systemd_lay_out
-}
-
-systemd_lay_out() {
-    (umask 022 && cp "$systemd_new" "$ROOT/.rdeploy/$systemd_unit.new") &&
-        mv -f "$ROOT/.rdeploy/$systemd_unit.new" "$ROOT/.rdeploy/$systemd_unit"
+    setup_new=$WORK/systemd-unit setup_file=$ROOT/.rdeploy/$systemd_unit
+    systemd_wanted "$setup_new" && setup_written "/etc/systemd/system/$systemd_unit" || return 0
+    ! cmp -s "$setup_new" "/etc/systemd/system/$systemd_unit" || return 0
+    ! cmp -s "$setup_new" "$setup_file" || return 0
+    setup_step "write the unit $systemd_unit to $ROOT/.rdeploy, for root to install" setup_lay
 }
 
 # systemd_cure: what to do about a unit that is not on the host, or is another one than deploy.toml describes.
@@ -154,7 +155,67 @@ systemd_cure() {
 systemd_compare() {
     systemd_at=/etc/systemd/system/$systemd_unit
     ! systemd_is_user || systemd_at=$(setup_units)/$systemd_unit
-    [ -e "$systemd_at" ] && systemd_written "$systemd_at" && systemd_wanted "$WORK/systemd-unit" || return 0
+    [ -e "$systemd_at" ] && setup_written "$systemd_at" && systemd_wanted "$WORK/systemd-unit" || return 0
     cmp -s "$WORK/systemd-unit" "$systemd_at" ||
         say note "deploy.toml describes another $systemd_unit than is installed; $(systemd_cure)"
+}
+
+# supervisord_wanted FILE: writes the program that deploy.toml describes. Only here is it known who runs it.
+supervisord_wanted() {
+    [ -f "$RECIPE/supervisord-program" ] || return
+    IFS= read -r supervisord_program <"$RECIPE/supervisord-programs"
+    sed "s/^user=@USER@$/user=$(id -un)/" "$RECIPE/supervisord-program" >"$1"
+}
+
+# supervisord_place: prints the file that the program belongs into; fails where the configuration includes no
+# directory.
+supervisord_place() {
+    supervisord_patterns | while IFS= read -r supervisord_pattern; do
+        case ${supervisord_pattern##*/} in
+            \*.*) [ ! -d "${supervisord_pattern%/*}" ] || printf '%s\n' "${supervisord_pattern%/*}/$supervisord_program${supervisord_pattern##*/\*}" ;;
+        esac
+    done | head -n 1 | grep .
+}
+
+# supervisord_setup: the program that deploy.toml describes, unless it is in a file of a person's. supervisord
+# learns of it when the app is started.
+supervisord_setup() {
+    supervisord_find
+    setup_new=$WORK/supervisord-program
+    [ -f "$supervisord_config" ] && supervisord_wanted "$setup_new" && setup_file=$(supervisord_place) || return 0
+    supervisord_read
+    if [ -e "$setup_file" ]; then
+        setup_written "$setup_file" && ! cmp -s "$setup_new" "$setup_file" || return 0
+    elif [ "$supervisord_sure" = no ] || supervisord_says known "$supervisord_program"; then
+        return 0
+    fi
+    if [ -w "${setup_file%/*}" ]; then
+        setup_step "write the program $supervisord_program to $setup_file" setup_lay
+        return
+    fi
+    # Root's are root's to install.
+    setup_file=$ROOT/.rdeploy/${setup_file##*/}
+    ! cmp -s "$setup_new" "$setup_file" || return 0
+    setup_step "write the program $supervisord_program to $ROOT/.rdeploy, for root to install" setup_lay
+}
+
+# supervisord_cure: what to do about a program that is in no file, or is another one than deploy.toml describes.
+# shellcheck disable=SC2016 # the quotes are for a person
+supervisord_cure() {
+    if ! supervisord_wanted "$WORK/supervisord-program" || ! supervisord_at=$(supervisord_place); then
+        printf 'write it into a file that %s includes, then run on the host: %s' \
+            "$supervisord_config" "$(supervisord_command update)"
+    elif [ ! -w "${supervisord_at%/*}" ] && cmp -s "$WORK/supervisord-program" "$ROOT/.rdeploy/${supervisord_at##*/}"; then
+        printf 'run on the host: sudo install -m 644 %s %s' "$ROOT/.rdeploy/${supervisord_at##*/}" "$supervisord_at"
+    else
+        printf 'run `rdeploy %s setup`' "${ENV:-ENVIRONMENT}"
+    fi
+}
+
+# supervisord_compare: notes a program of rdeploy's that deploy.toml describes otherwise by now.
+supervisord_compare() {
+    supervisord_wanted "$WORK/supervisord-program" && supervisord_at=$(supervisord_place) || return 0
+    [ -e "$supervisord_at" ] && setup_written "$supervisord_at" || return 0
+    cmp -s "$WORK/supervisord-program" "$supervisord_at" ||
+        say note "deploy.toml describes another program $supervisord_program than is installed; $(supervisord_cure)"
 }

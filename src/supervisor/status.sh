@@ -6,9 +6,10 @@
 #
 # shellcheck disable=SC2034,SC2154 # variables are shared with the other files
 
-# app_status: what the supervisor keeps of the app, and what its health check says now.
+# app_status: what the supervisor keeps of the app, and what its health check says now, where this host can
+# ask all of it.
 #   fact process PID STATE RESTARTS SECONDS KIB RELEASE NAME
-#   fact health well | ill WHY | unasked | unaskable
+#   fact health well | ill WHY | unasked
 app_status() {
     app_open || return
     say fact "supervisor $app_kind"
@@ -59,7 +60,7 @@ app_well() {
     status_said=$(probe_all)
     case $? in
         0) say fact 'health well' ;;
-        2) say fact 'health unaskable' ;;
+        2) probe_unasked ;;
         *) say fact "health ill $status_said" ;;
     esac
 }

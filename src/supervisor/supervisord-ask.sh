@@ -150,6 +150,25 @@ $1:"*) return 0 ;;
     return 1
 }
 
+# supervisord_patterns: what the configuration includes, a pattern a line, each from the root.
+supervisord_patterns() {
+    supervisord_here=${supervisord_config%/*} awk '
+        /^[;#]/ { next }
+        /^\[/ { inside = $0 ~ /^\[include\]/; on = 0; next }
+        !inside { next }
+        /^[^ \t]/ { on = $0 ~ /^files[ \t]*[=:]/; sub(/^[^=:]*[=:]/, "") }
+        !on { next }
+        {
+            sub(/[ \t]+[;#].*/, "")
+            for (i = 1; i <= NF; i++) {
+                pattern = $i
+                if (index(pattern, "%(here)s/") == 1) pattern = substr(pattern, 10)
+                if (pattern !~ /^\//) pattern = ENVIRON["supervisord_here"] "/" pattern
+                print pattern
+            }
+        }' "$supervisord_config" 2>/dev/null
+}
+
 # supervisord_files: the files of the configuration, one a line. supervisord_sure becomes `no` where that may
 # not be all of it, or a release may bring it along.
 supervisord_files() {
@@ -163,19 +182,9 @@ supervisord_files() {
     case $supervisord_config in "$ROOT"/current/*) supervisord_sure=no ;; esac
     set -f
     # shellcheck disable=SC2046 # a word a pattern
-    set -- $(awk '
-        /^[;#]/ { next }
-        /^\[/ { inside = $0 ~ /^\[include\]/; on = 0; next }
-        !inside { next }
-        /^[^ \t]/ { on = $0 ~ /^files[ \t]*[=:]/; sub(/^[^=:]*[=:]/, "") }
-        on { sub(/[ \t]+[;#].*/, ""); print }' "$supervisord_config")
+    set -- $(supervisord_patterns)
     set +f
     for supervisord_pattern; do
-        case $supervisord_pattern in
-            '%(here)s/'*) supervisord_pattern=${supervisord_config%/*}/${supervisord_pattern#*/} ;;
-            /*) ;;
-            *) supervisord_pattern=${supervisord_config%/*}/$supervisord_pattern ;;
-        esac
         case $supervisord_pattern in *%* | "$ROOT"/current/*) supervisord_sure=no ;; esac
         [ -r "${supervisord_pattern%/*}" ] || supervisord_sure=no
         for supervisord_file in $supervisord_pattern; do

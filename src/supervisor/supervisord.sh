@@ -33,6 +33,7 @@ supervisord_check() {
     supervisord_told instant | while IFS= read -r supervisord_name; do
         say note "the program $supervisord_name has startsecs=0, so supervisord takes it for started whatever becomes of it; let it be 1 or more"
     done
+    supervisord_compare
     [ "$supervisord_via" != sudo ] || supervisord_rights
 }
 
@@ -62,7 +63,7 @@ supervisord_check_program() {
         if supervisord_is_group "$supervisord_program"; then
             say problem "$supervisord_program is a group of processes; write programs = [\"$supervisord_program:*\"] in deploy.toml"
         elif [ "$supervisord_sure" = yes ] && ! supervisord_says known "$supervisord_program"; then
-            say problem "supervisord does not know the program $supervisord_program; write it into a file that $supervisord_config includes, then run on the host: $(supervisord_command update)"
+            say problem "supervisord does not know the program $supervisord_program; $(supervisord_cure)"
         fi
     elif [ "$supervisord_sure" = yes ] && ! supervisord_says known "$supervisord_program"; then
         say problem "the program $supervisord_program runs, but is not in the configuration any more ($supervisord_config and what it includes), so supervisord would remove it; put it back"

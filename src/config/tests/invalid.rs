@@ -215,6 +215,13 @@ fn numbers_and_durations_have_limits() {
         ("supervisor = { kind = 'pm2', exec = 'x' }", "write `kind = \"systemd\"`"),
         ("supervisor = { kind = 'pm2', units = 'a.service' }", "write `kind = \"systemd\"`"),
         ("supervisor.scope = 'user'", "add `kind = \"systemd\"`"),
+        (
+            "supervisor = { kind = 'supervisord', programs = ['a', 'b'], exec = 'x' }",
+            "name one program, without a group",
+        ),
+        ("supervisor = { kind = 'supervisord', programs = 'a:*', exec = 'x' }", "name one program"),
+        ("supervisor = { kind = 'supervisord', programs = 'a', exec = 'x', notify = true }", "\"systemd\""),
+        ("supervisor.exec = 'x'", "add `kind = \"systemd\"`"),
         ("supervisor = { kind = 'supervisord' }", "add `programs = [\"shop\"]`"),
         ("supervisor = { kind = 'supervisord', programs = [] }", "add `programs = [\"shop\"]`"),
         ("supervisor = { kind = 'supervisord', programs = 'all' }", "name the app's own"),

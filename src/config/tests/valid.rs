@@ -266,6 +266,7 @@ fn programs_of_supervisord_are_named_as_supervisorctl_names_them() {
         Supervisor::Supervisord(Supervisord {
             programs: programs.iter().map(|program| (*program).to_owned()).collect(),
             config: config.map(str::to_owned),
+            exec: None,
         })
     };
     assert_eq!(of("stage"), supervisord(&["shop", "site:worker", "queue:*"], None));

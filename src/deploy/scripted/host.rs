@@ -21,6 +21,7 @@ use crate::host::HostError;
 use crate::host::LockOutcome;
 use crate::host::Progress;
 use crate::host::Say;
+use crate::host::UnaskedCheck;
 
 /// A host in memory.
 #[derive(Clone, Debug)]
@@ -295,8 +296,9 @@ impl Host for Scripted {
         self.call(Step::Revert, nothing, work).await
     }
 
-    async fn probe(&self, checks: &[usize], _: bool) -> Result<(), HostError> {
-        assert_eq!(checks, [1], "what the host cannot ask is asked, and nothing else");
+    async fn probe(&self, checks: &[UnaskedCheck], _: bool) -> Result<(), HostError> {
+        let numbers: Vec<usize> = checks.iter().map(|check| check.number).collect();
+        assert_eq!(numbers, [1], "what the host cannot ask is asked, and nothing else");
         self.call(Step::Probe, nothing, |model| {
             assert_eq!(model.running, model.attempt.map(|(id, _)| id));
             Ok(())

@@ -75,7 +75,7 @@ pub(super) fn host_asking(shell: Shell, tool: Option<&str>, checks: Vec<Health>)
     let bin = host.dir.path().join("bin");
     let basics = [
         "sh", "sed", "awk", "head", "tail", "grep", "timeout", "env", "setsid", "sleep", "cat", "true",
-        "readlink",
+        "readlink", "od", "tr", "fold",
     ];
     for name in basics.into_iter().chain(tool.filter(|tool| !tool.starts_with("busybox"))) {
         let _ = symlink(program(name), bin.join(name));
@@ -148,7 +148,12 @@ fn without_a_tool_the_client_is_asked_to_probe_and_the_release_passes() {
         let host = host_with(shell, None, http(CLOSED));
         assert!(host.call("1", "app_check").assert_ok().says("fact probe forward"), "{shell:?}");
         let answer = host.call("1", "app_verify").assert_ok();
-        assert!(answer.says("probe-needed") && answer.says("proof proven"), "{answer:?}");
+        assert!(answer.says("probe-needed 1") && answer.says("proof proven"), "{answer:?}");
+        let check = format!("of=1\nkind=http\nurl=http://127.0.0.1:{CLOSED}/healthz?x=1&y=2\ntimeout=2\n");
+        let hex: String = check.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(answer.says(&format!("probe-part {hex}")), "{answer:?}");
+        let answer = host.call("1", "app_status").assert_ok();
+        assert!(answer.says("probe-needed 1") && !answer.says("fact health"), "{answer:?}");
     }
 }
 

@@ -359,6 +359,7 @@ fn a_recipe_for_supervisord_holds_its_programs_and_where_its_configuration_is() 
     let mut env = environment(Supervisor::Supervisord(Supervisord {
         programs: ["shop", "site:*"].map(str::to_owned).into(),
         config: Some("/etc/s.conf".to_owned()),
+        exec: None,
     }));
     env.vars.insert("MOTTO".to_owned(), "it's %h".to_owned());
     let files = recipe_files(&env, &BTreeMap::new());
@@ -374,5 +375,29 @@ fn a_recipe_for_supervisord_holds_its_programs_and_where_its_configuration_is() 
     site:*
     == supervisord-config
     /etc/s.conf
+    ");
+}
+
+#[test]
+fn a_program_that_supervisord_is_given_survives_its_way_of_reading() {
+    let env = environment(Supervisor::Supervisord(Supervisord {
+        programs: vec!["shop".to_owned()],
+        config: None,
+        exec: Some("node -e 'a #b' 100% ;c#d".to_owned()),
+    }));
+    let files = recipe_files(&env, &BTreeMap::new());
+    let own = files.into_iter().filter(|file| file.name == "supervisord-program");
+    insta::assert_snapshot!(rendered(&own.collect::<Vec<_>>()), @r"
+    == supervisord-program
+    # Written by rdeploy from deploy.toml. `rdeploy prod setup` writes it again; without this line it does not.
+    [program:shop]
+    directory=/srv/shop/current
+    command=/bin/sh -c '. /srv/shop/.rdeploy/env.sh; exec node -e '\''a ''#b'\'' 100%% '';c#d'
+    user=@USER@
+    autostart=true
+    autorestart=true
+    startsecs=1
+    stopasgroup=true
+    killasgroup=true
     ");
 }

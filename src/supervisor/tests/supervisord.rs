@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use super::Answer;
 use super::Host;
 use super::Shell;
 use super::environment;
@@ -27,6 +28,7 @@ fn programs(names: &[&str], host: &Host) -> Environment {
     environment(Supervisor::Supervisord(Supervisord {
         programs: names.iter().map(|name| (*name).to_owned()).collect(),
         config: Some(host.dir.path().join("supervisord.conf").display().to_string()),
+        exec: None,
     }))
 }
 
@@ -99,6 +101,47 @@ fn what_the_configuration_of_a_program_lacks_is_said() {
             "{shell:?}"
         );
         assert_eq!(calls(&host), ["status"], "nothing but a question");
+    }
+}
+
+#[test]
+fn a_program_is_written_where_the_configuration_looks_and_what_a_person_wrote_is_left_alone() {
+    for shell in shells() {
+        let host = host(shell, "[include]\nfiles = extra.conf programs/*.ini\n");
+        let described = |exec: &str| {
+            let mut env = programs(&["shop"], &host);
+            if let Supervisor::Supervisord(supervisord) = &mut env.supervisor {
+                supervisord.exec = Some(exec.to_owned());
+            }
+            host.prepare("1", &[], &env);
+        };
+        let (programs, said) = (host.dir.path().join("programs"), |answer: &Answer| answer.said.join("\n"));
+        fs::create_dir_all(&programs).unwrap();
+        says(&host, "status", "", 0);
+        described("one");
+        let check = host.call("1", "app_check").assert_ok();
+        assert!(check.says("does not know the program shop; run `rdeploy ENVIRONMENT setup`"), "{check:?}");
+        let look = host.call("1", "app_setup look").assert_ok();
+        assert!(said(&look).starts_with("todo write the program shop to "), "{shell:?} {look:?}");
+        assert!(fs::read_dir(&programs).unwrap().next().is_none(), "nothing is done by looking");
+        host.call("1", "app_setup take").assert_ok();
+        let written = || fs::read_to_string(programs.join("shop.ini")).unwrap();
+        assert!(written().contains("exec one'") && !written().contains("@USER@"), "{}", written());
+        // supervisord learns of it at the start.
+        assert!(!host.call("1", "app_check").assert_ok().says("problem"));
+        assert_eq!(host.call("1", "app_setup look").assert_ok().said, [""; 0]);
+
+        described("two");
+        let check = host.call("1", "app_check").assert_ok();
+        assert!(
+            check.says("note deploy.toml describes another program shop than is installed; run `rdeploy")
+        );
+        host.call("1", "app_setup take").assert_ok();
+        assert!(written().contains("exec two'"));
+        fs::write(programs.join("shop.ini"), "# mine\n[program:shop]\ncommand=mine\n").unwrap();
+        assert_eq!(host.call("1", "app_setup look").assert_ok().said, [""; 0]);
+        fs::rename(programs.join("shop.ini"), programs.join("other.ini")).unwrap();
+        assert_eq!(host.call("1", "app_setup look").assert_ok().said, [""; 0], "it is in another file");
     }
 }
 

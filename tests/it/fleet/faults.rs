@@ -187,6 +187,22 @@ fn a_host_without_pm2_is_named_before_anything_changes() {
     for host in site.fleet().hosts() {
         assert_eq!(site.releases(host), [""; 0], "host {}", host.number);
     }
-    site.host(2).root("ln -s /opt/pm2/7/node_modules/.bin/pm2 /usr/local/bin/pm2");
-    site.runs("v1");
+    // As nvm leaves it: found by who logs in at a terminal only, since Debian's file ends before nvm's lines.
+    site.host(2).must(
+        &site.user,
+        "bin=~/.nvm/versions/node/v20.0.0/bin; mkdir -p $bin\n\
+         ln -s \"$(readlink -f \"$(command -v node)\")\" $bin/node; ln -s /opt/pm2/7/node_modules/.bin/pm2 $bin/pm2\n\
+         cat >~/.bashrc <<'END'\n\
+         echo 'Welcome!'\ncase $- in *i*) ;; *) return ;; esac\n\
+         PATH=$HOME/.nvm/versions/node/v20.0.0/bin:$PATH\nEND\n",
+    );
+    let asked = site.host(2).ssh_with_input(&site.user, "command -v pm2", "");
+    assert_eq!((String::from_utf8_lossy(&asked.stdout).trim(), asked.status.success()), ("Welcome!", false));
+    // What a hook leaves running keeps its output, and sshd the channel open.
+    site.configure(|settings| {
+        settings.hooks = "after_unpack = [{ run = \"sleep 1000 & echo begun\", timeout = \"20s\" }]".into();
+    });
+    site.deploy().ends_with(0);
+    site.host(2).must(&site.user, "rm ~/.bashrc");
+    site.serves("v1");
 }

@@ -12,7 +12,7 @@ fn rdeploy(site: &Site, args: &[&str]) -> Run {
 }
 
 /// Runs the command that rdeploy names for root, up to the end of its line.
-fn does_as_told(site: &Site, run: &Run) {
+pub(super) fn does_as_told(site: &Site, run: &Run) {
     let commands = run.said.lines().filter_map(|line| line.split_once("run on the host: "));
     let commands: Vec<&str> = commands.map(|(_, command)| command).collect();
     assert!(!commands.is_empty(), "it names no command:\n{}", run.said);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::app::App;
 use super::example::Example;
 use super::interrupted::hosts_heal_after_a_hook_in_which_the_client_is_killed;
+use super::setup::does_as_told;
 use super::site::PATIENCE;
 use super::site::Site;
 use super::workers::Keeper;
@@ -38,11 +39,18 @@ fn program(site: &Site, more: &str) -> String {
 pub(super) fn with_roots_daemon(site: &Site) {
     let text = program(site, &format!("user={}", site.user));
     site.on_every_host(|host| {
+        host.root(&format!("cat >/etc/supervisor/conf.d/shop.conf <<'END'\n{text}END\n"));
+    });
+    with_roots_daemon_alone(site);
+}
+
+/// The same, with the programs there are.
+fn with_roots_daemon_alone(site: &Site) {
+    site.on_every_host(|host| {
         host.root(&format!(
             "sed -i 's/^chmod=0700.*/chmod=0770\\nchown=root:{user}/' /etc/supervisor/supervisord.conf\n\
-             cat >/etc/supervisor/conf.d/shop.conf <<'END'\n{text}END\n\
              systemctl add-wants fleet.target supervisor.service 2>&1\nsystemctl start supervisor\n\
-             until supervisorctl status | grep -q ^shop; do sleep 0.1; done",
+             until supervisorctl pid; do sleep 0.1; done",
             user = site.user
         ));
     });
@@ -52,7 +60,14 @@ pub(super) fn with_roots_daemon(site: &Site) {
 fn a_program_goes_forward_and_back_and_comes_back_from_the_live_release_after_a_reboot() {
     let test = "a_program_goes_forward_and_back_and_comes_back_from_the_live_release_after_a_reboot";
     let Some(site) = open(test, 1) else { return };
-    with_roots_daemon(&site);
+    with_roots_daemon_alone(&site);
+    // It is in no file yet: root installs what is laid out.
+    let exec = "exec = '/usr/bin/node server.js \"100% of it\" #all'";
+    site.supervised_by(&format!("kind = \"supervisord\"\nprograms = \"shop\"\n{exec}"));
+    site.write_app(&App::version("v1"));
+    let told = site.start(&["setup", "--yes"]).wait().ends_with(3).says("for root to install");
+    does_as_told(&site, &told);
+    site.start(&["setup", "--yes"]).wait().ends_with(0).says("nothing that rdeploy itself can set up");
     let first = site.runs("v1");
     site.runs("v2");
     site.roll_back().ends_with(0);

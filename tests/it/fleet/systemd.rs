@@ -110,7 +110,30 @@ fn what_a_unit_lacks_is_said_before_anything_changes() {
     site.deploy().ends_with(3).says(&format!("sudo loginctl enable-linger {user}"));
     host.root(&format!("loginctl enable-linger {user}"));
     site.still_runs("v1", &first);
-    site.runs("v2");
+
+    // A login without PAM is not told where the user's manager is.
+    logs_in_with_pam(&site, false);
+    site.write_app(&App::version("v2"));
+    site.deploy().ends_with(0);
+    logs_in_with_pam(&site, true);
+    assert_ne!(site.serves("v2"), first);
+}
+
+/// Lets sshd ask PAM at a login, or not, and waits until it does.
+fn logs_in_with_pam(site: &Site, pam: bool) {
+    let (yes, no) = if pam { ("yes", "no") } else { ("no", "yes") };
+    let host = site.host(1);
+    // Without PAM sshd itself refuses accounts whose password is locked.
+    host.root(&format!(
+        "for user in root {}; do usermod -p '*' $user; done\n\
+         sed -i 's/^UsePAM {no}$/UsePAM {yes}/' /etc/ssh/sshd_config\nsystemctl reload ssh",
+        site.user
+    ));
+    eventually(PATIENCE, "sshd to have read its configuration", || {
+        let said = host.ssh_with_input(&site.user, "echo place=$XDG_RUNTIME_DIR", "").stdout;
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        said.starts_with("place=") && (said == "place=") != pam
+    });
 }
 
 #[test]
@@ -129,6 +152,9 @@ fn a_unit_of_the_host_is_restarted_with_exactly_the_rights_that_are_asked_for() 
     let refused = site.deploy().ends_with(3).says("/etc/sudoers.d");
     let line = refused.sudoers_line();
     assert!(line.starts_with(&format!("{} ALL=(root) NOPASSWD: ", site.user)), "{line}");
+    // sudo compares words: `shop` is another unit than `shop.service`.
+    site.grants(&line.replace("shop.service", "shop"));
+    site.deploy().ends_with(3).says(line);
     site.grants(line);
     let first = site.runs("v1");
     let second = site.runs("v2");

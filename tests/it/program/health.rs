@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Mutex;
 
 use crate::support::project::Project;
 use crate::support::project::files;
@@ -90,13 +91,29 @@ fn a_host_without_a_program_that_asks_is_asked_through_ssh() {
     assert!(shown.contains("rdeploy through SSH"), "{shown}");
     run(&["dev"]).ends_with(0);
     let live = project.host(1).live();
+    let shown = run(&["dev", "status", "--json"]).ends_with(0).to_string();
+    assert!(shown.contains("\"health\": \"well\""), "{shown}");
     project.configure(&files(1, &checks("all is lost")));
     project.version(2);
     let ended = run(&["dev"]).ends_with(5).to_string();
     let told = "health check 1 of 2 (http://shop.example.com/up) did not pass within 1 s (asked through the SSH connection): http://shop.example.com/up answered 200, but without \"all is lost\"";
     assert!(ended.contains(told), "{ended}");
     assert_eq!(project.host(1).live(), live);
+
+    // What is asked is what the release brought, not what is written here by now.
+    project.configure(&files(1, &format!("[health]\nsocket = \"{}\"\n", socket.display())));
+    run(&["dev"]).ends_with(0);
+    project.configure(&files(1, &checks("all is lost")));
+    run(&["dev", "--rollback"]).ends_with(0);
+    assert_eq!(project.host(1).live(), live);
+    *SERVED.lock().unwrap() = "all is gone";
+    let shown = run(&["dev", "status"]).ends_with(0).to_string();
+    let told = "health check 1 of 2 (http://shop.example.com/up): http://shop.example.com/up answered 200, but without \"all is well\" (asked through the SSH connection)";
+    assert!(shown.contains(told), "{shown}");
 }
+
+/// What the app answers with now.
+static SERVED: Mutex<&str> = Mutex::new("all is well");
 
 /// Answers at a socket who asks for shop.example.com with the key.
 fn serve(path: &Path) {
@@ -115,7 +132,8 @@ fn serve(path: &Path) {
             let known = request.contains("\r\nhost: shop.example.com\r\n")
                 && request.contains("\r\nx-key: s3cret\r\n");
             let status = if known { "200 OK" } else { "403 Forbidden" };
-            let _ = write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\nall is well\n");
+            let _ =
+                write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{}\n", SERVED.lock().unwrap());
         }
     });
 }

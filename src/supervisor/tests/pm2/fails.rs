@@ -24,8 +24,18 @@ fn a_release_that_throws_at_its_start_fails_with_what_it_wrote(major: u32, shell
 /// A release of a cluster of two that is bad in that way, over a good one: what `app_start` says of it. The old
 /// code must have gone on serving.
 fn tried_by_one_of_two(major: u32, shell: Shell, server: &str) -> Option<Answer> {
+    tried_and_asked(major, shell, server, None)
+}
+
+/// The same, with a second page that is asked for on the app's port.
+fn tried_and_asked(major: u32, shell: Shell, server: &str, second: Option<HttpProbe>) -> Option<Answer> {
     let host = Pm2Host::new(major, shell)?;
     let mut env = host.environment();
+    if let Some(mut page) = second {
+        page.url = format!("http://127.0.0.1:{}{}", host.port, page.url);
+        env.health.push(Health::of(Probe::Http(page)));
+        env.vars.insert("GREETING".to_owned(), "all is well".to_owned());
+    }
     for health in &mut env.health {
         health.timeout = Duration::from_secs(4);
     }
@@ -79,6 +89,25 @@ fn a_cluster_goes_on_serving_the_old_code_when_the_new_code_answers_badly() {
     let Some(answer) = tried_by_one_of_two(7, Shell::Dash, server) else { return };
     assert!(answer.failure().contains("did not pass the health check within 4 s"), "{answer:?}");
     assert!(answer.output.contains("answered 503"), "{answer:?}");
+}
+
+/// Who asks otherwise than the check says gets a good answer.
+#[test]
+fn a_cluster_goes_on_serving_the_old_code_when_any_check_is_not_answered_as_it_wants() {
+    let server = "require('http').createServer(({ url, headers }, a) => {
+        const asked = url === '/GREETING' && headers.host === 'shop.example.com' && headers['x-key'] === 's3cret';
+        if (asked) a.write('all ');
+        setTimeout(() => a.end(asked ? 'is lost' : 'all is well'), 50);
+    }).listen(process.env.PORT, '127.0.0.1');\n";
+    let page = HttpProbe {
+        host: Some("shop.example.com".to_owned()),
+        body: Some("all is well".to_owned()),
+        headers: vec![Header { name: "X-Key".to_owned(), value: "s3cret".to_owned() }],
+        ..HttpProbe::at("/GREETING".to_owned())
+    };
+    let Some(answer) = tried_and_asked(6, Shell::Bash, server, Some(page)) else { return };
+    assert!(answer.failure().contains("did not pass the health check within 4 s"), "{answer:?}");
+    assert!(answer.output.contains("/GREETING answered 200, but without \"all is well\""), "{answer:?}");
 }
 
 /// Not every app takes the connections that the health check makes.
