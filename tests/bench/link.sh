@@ -5,7 +5,6 @@
 link_source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/link.rs
 # In the network of tests/fleet/, at an address that no host has.
 client_address=10.77.0.200
-link_pid=
 
 # Compiles the program to $1, unless that is there and newer than its source.
 build_link() {
@@ -21,7 +20,6 @@ lay_link() {
     # Nothing on this machine is to make a packet late but the machine itself.
     chrt --rr 10 true 2>/dev/null && soon=(chrt --rr 10)
     coproc "${soon[@]}" "$program" "$delay" "$rate" "$queue" link0 link1
-    link_pid=$COPROC_PID
     read -r said <&"${COPROC[0]}" && [[ $said == ready ]] || return 1
     ip link set link1 netns client name link0
     quiet_end link0
@@ -53,11 +51,6 @@ introduce() {
 
 hardware_address() { sed 's/.*link.ether \([^ ]*\).*/\1/'; }
 
-# The bytes that the client has sent and received over the link, Ethernet headers included: `SENT RECEIVED`.
-link_bytes() { awk '$1 == "link0:" { print $2, $10 }' /proc/self/net/dev; }
-
-remove_link() {
-    [[ -z $link_pid ]] || { kill "$link_pid" && wait "$link_pid"; } 2>/dev/null
-    link_pid=
-    ip netns del client
-}
+# The bytes that the client, in whose network this is called, has sent and received over the link, Ethernet headers
+# included: `SENT RECEIVED`.
+link_bytes() { awk '$1 == "link0:" { print $10, $2 }' /proc/self/net/dev; }
