@@ -36,6 +36,9 @@ use crate::testing::shells;
 use crate::testing::skip;
 use crate::testing::which;
 
+/// How the directories of these tests are called.
+const PREFIX: &str = "rdeploy-supervisor-";
+
 /// A port for an app, that no other test gets.
 pub(super) fn own_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
@@ -110,7 +113,12 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(shell: Shell) -> Self {
-        let dir = tempfile::Builder::new().prefix("rdeploy-supervisor-").tempdir().unwrap();
+        Self::in_directory(PREFIX, shell)
+    }
+
+    /// The same, in a directory whose name begins so.
+    pub(super) fn in_directory(prefix: &str, shell: Shell) -> Self {
+        let dir = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
         for sub in ["home", "app/releases", "before", "work", "agent", "bin"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }

@@ -76,15 +76,25 @@ fn an_app_that_left_the_file_goes_at_commit_and_comes_back_in_a_revert() {
     assert_eq!(host.names(), ["idle", "web"]);
 }
 
-#[test]
-fn a_renamed_app_takes_the_old_ones_port_and_a_revert_gives_it_back() {
-    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+cases!(a_renamed_app_takes_the_old_ones_port_and_a_revert_gives_it_back:
+    fork(7, Shell::Dash, FORK, 1);
+    // Both would share the port, and answer in turns.
+    cluster(6, Shell::Bash, CLUSTER, 2);
+);
+
+fn a_renamed_app_takes_the_old_ones_port_and_a_revert_gives_it_back(
+    major: u32,
+    shell: Shell,
+    apps: &str,
+    count: usize,
+) {
+    let Some(host) = Pm2Host::new(major, shell) else { return };
     let env = host.environment();
-    host.unpack("1", FORK, &env);
+    host.unpack("1", apps, &env);
     host.deploy("1", None).assert_ok();
-    host.unpack("2", &FORK.replace("web", "site"), &env);
+    host.unpack("2", &apps.replace("web", "site"), &env);
     host.deploy("2", Some("1")).assert_ok();
-    assert_eq!((host.names(), host.ask("").as_deref()), (vec!["site".to_owned()], Some("2")));
+    assert_eq!((host.names(), host.ask("").as_deref()), (vec!["site".to_owned(); count], Some("2")));
     host.revert("2", "1").assert_ok();
-    assert_eq!((host.names(), host.ask("").as_deref()), (vec!["web".to_owned()], Some("1")));
+    assert_eq!((host.names(), host.ask("").as_deref()), (vec!["web".to_owned(); count], Some("1")));
 }

@@ -44,6 +44,7 @@ macro_rules! in_both_modes_under_each_pm2 {
 mod changes;
 mod fails;
 mod runs;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -97,6 +98,11 @@ impl Drop for Pm2Host {
 impl Pm2Host {
     /// None when that PM2 or that shell is not on this machine.
     fn new(major: u32, shell: Shell) -> Option<Self> {
+        Self::in_directory(super::PREFIX, major, shell)
+    }
+
+    /// The same, below a directory whose name begins so.
+    fn in_directory(prefix: &str, major: u32, shell: Shell) -> Option<Self> {
         let Some(dir) = std::env::var_os("RDEPLOY_TEST_PM2") else {
             skip("RDEPLOY_TEST_PM2 names no directory with PM2 (tests/support/install-pm2 makes one)");
             return None;
@@ -109,7 +115,7 @@ impl Pm2Host {
         if !has(shell.program()) {
             return None;
         }
-        let mut host = Host::new(shell);
+        let mut host = Host::in_directory(prefix, shell);
         let path = format!("{}:{}", bin.display(), host.env["PATH"]);
         host.env.insert("PATH".to_owned(), path);
         host.env.insert("PM2_HOME".to_owned(), host.dir.path().join("pm2").display().to_string());
@@ -118,18 +124,23 @@ impl Pm2Host {
 
     /// PM2 as a user would call it, from a directory of the user's.
     fn pm2_in(&self, dir: &str, args: &[&str]) -> std::process::Output {
+        self.command_in(dir, args).output().unwrap()
+    }
+
+    fn command_in(&self, dir: &str, args: &[&str]) -> Command {
         let path = &self.host.env["PATH"];
         let program =
             std::env::split_paths(path).map(|dir| dir.join("pm2")).find(|file| file.exists()).unwrap();
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env_clear()
             .envs(&self.host.env)
             .env("PM2_DISCRETE_MODE", "true")
             .current_dir(self.host.dir.path().join(dir))
             .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdout(Stdio::null());
+        command
     }
 
     fn pm2(&self, args: &[&str]) -> std::process::Output {

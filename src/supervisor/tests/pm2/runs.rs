@@ -200,12 +200,20 @@ fn first_calls_at_the_same_time_start_one_daemon_and_lose_no_app() {
 /// A daemon of a version to come may speak another language.
 #[test]
 fn where_the_daemon_does_not_answer_its_command_line_is_asked() {
-    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+    let Some(mut host) = Pm2Host::new(7, Shell::Dash) else { return };
     let env = host.environment();
     host.unpack("1", FORK, &env);
     let rpc = host.host.recipe("1").join("pm2-rpc.cjs");
     let deaf = fs::read_to_string(&rpc).unwrap().replace("getMonitorData", "noSuchMethod");
     fs::write(&rpc, deaf).unwrap();
+    // What PM2 wants to say besides stands before the list.
+    let path = host.host.env["PATH"].clone();
+    let pm2 = std::env::split_paths(&path).map(|dir| dir.join("pm2")).find(|file| file.exists()).unwrap();
+    let banner = "[PM2] Spawning PM2 daemon\n>>>> In-memory PM2 is out-of-date, do:\n[]x";
+    let script = format!("#!/bin/sh\necho '{banner}'\nexec {} \"$@\"\n", pm2.display());
+    host.host.write_program("chatty/pm2", &script);
+    let chatty = host.host.dir.path().join("chatty");
+    host.host.env.insert("PATH".to_owned(), format!("{}:{path}", chatty.display()));
     assert!(host.deploy("1", None).assert_ok().says("proof proven 1 process"));
     assert!(host.pm2(&["kill"]).status.success());
     host.call("1", "app_pids").assert_ok();
@@ -246,7 +254,8 @@ fn what_is_saved_for_the_next_boot_is_what_pm2_saves_and_brings_the_app_back(maj
     assert!(host.pm2(&["save", "--force"]).status.success());
     assert_eq!(ours, saved());
 
-    // The host boots.
+    // The host boots, long after the release in which the app was started first was removed.
+    fs::remove_dir_all(host.host.release("1")).unwrap();
     assert!(host.pm2(&["kill"]).status.success());
     assert!(host.pm2(&["resurrect"]).status.success());
     let places = vec![host.host.release("2").canonicalize().unwrap(); 2];
