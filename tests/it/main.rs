@@ -7,6 +7,7 @@ mod embedded;
 mod examples;
 mod faults;
 mod fleet;
+mod link;
 mod power;
 mod program;
 mod ssh_behaviour;

@@ -1,0 +1,68 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2029
+# Hundreds of hosts from one client: embedded ones, in a process of their own. What counts is what each more costs.
+contenders=(hosts-100 hosts-500)
+
+prepare() {
+    local who count
+    ulimit -n "$(ulimit -Hn)"
+    for who in "${contenders[@]}"; do
+        count=${who#hosts-}
+        trees tree "$projects/$who" 20 100000 10
+        mkdir -p "$BENCH_DIR/$who"
+        start_hosts "$who" "$count"
+    done
+}
+
+# Starts the hosts and writes the configuration that leads to them.
+start_hosts() {
+    local who=$1 count=$2 dir=$BENCH_DIR/$1 word port key n
+    coproc HOSTS { exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count"; }
+    {
+        printf 'app = "bench"\ndeploy_to = "/srv/bench"\nsupervisor = { kind = "none" }\n'
+        printf '[ssh]\nidentity = ["%s/login_key"]\nknown_hosts = ["%s/known_hosts"]\n' "$dir" "$dir"
+        printf 'connect_timeout = "5m"\n[env.prod]\nhosts = [\n'
+        for ((n = 0; n < count; n++)); do
+            read -r word port key <&"${HOSTS[0]}"
+            [[ $word == host ]] || return
+            printf '  "root@127.0.0.1:%s",\n' "$port"
+            echo "$key" >>"$dir/known_hosts"
+        done
+        printf ']\n'
+    } >"$projects/$who/deploy.toml"
+    # They live until nobody can write to them; other hosts may come.
+    exec {kept}>&"${HOSTS[1]}"
+    kept_open+=("$kept")
+}
+kept_open=()
+
+before() { trees change "$projects/$1" "$2"; }
+
+verify() {
+    [[ $(grep -lx "// version $2" "$BENCH_DIR/$1"/*/fs/srv/bench/current/src/changed.js | wc -l) == "${1#hosts-}" ]]
+}
+
+# The same command, and how much memory it took at most.
+run_hosts-100() { peak_memory rdeploy prod; }
+run_hosts-500() { peak_memory rdeploy prod; }
+
+peak_memory() {
+    python3 -c 'import os, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, file=open(sys.argv[1], "w"))
+sys.exit(code)' "$BENCH_DIR/peak" "$@"
+}
+
+after() {
+    record "$1" memory "$(cat "$BENCH_DIR/peak")"
+}
+
+criteria() {
+    local less more
+    less=$(median hosts-100 memory) more=$(median hosts-500 memory)
+    result rdeploy "$(shown memory "$more")" "100 hosts" "$(shown memory "$less")" \
+        "$(awk "BEGIN { printf \"%.0f B a host\", ($more - $less) / 400 }")" 100000
+    less=$(median hosts-100 seconds) more=$(median hosts-500 seconds)
+    # Five times as many hosts; a sixth more a host is still a line.
+    result rdeploy "$(shown seconds "$more")" "100 hosts" "$(shown seconds "$less")" \
+        "$(awk "BEGIN { printf \"%.2f\", $more / $less }")" 5.8
+}

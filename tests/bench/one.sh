@@ -1,0 +1,22 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2029
+# One host, a small app of 200 files and 2 MB of which one file changes, no supervisor.
+hosts=1 rtt=100 rate=1000
+contenders=(rdeploy floor)
+
+prepare() {
+    local who
+    trees tree "$BENCH_DIR/small" 200 2000000 10
+    for who in "${contenders[@]}"; do make_project "$who" "$BENCH_DIR/small"; done
+}
+
+before() { change_project "$1" "$2"; }
+verify() { is_live "$1" "$2"; }
+
+run_rdeploy() { rdeploy prod; }
+
+# The floor: one command over one connection that checks nothing, locks nothing and keeps no way back.
+run_floor() {
+    tar -czf - -C app . | ssh deploy@10.77.0.1 "mkdir /srv/floor/releases/$release && tar -xzf - -C /srv/floor/releases/$release && ln -s releases/$release /srv/floor/new && mv -T /srv/floor/new /srv/floor/current"
+}
+
+criteria() { ratio rdeploy seconds floor 0.8; }
