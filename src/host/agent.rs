@@ -70,7 +70,8 @@ pub(super) fn parcel() -> io::Result<Bytes> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(AGENT.as_bytes())?;
     let packed = packer.finish()?;
-    let head = format!("{}\n{}\n", mark(), packed.len());
+    // What was sent before may not end a line.
+    let head = format!("\n{}\n{}\n", mark(), packed.len());
     let parcel = Bytes::from([head.as_bytes(), &packed].concat());
     Ok(PARCEL.get_or_init(|| parcel).clone())
 }

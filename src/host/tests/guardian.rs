@@ -88,10 +88,11 @@ impl<'a> Guardian<'a> {
             }
         });
         let tar = settings.tar().unwrap();
-        // What the real client sends only when it is asked.
+        // What the real client sends only when it is asked, after its settings, which end no line.
         let kept = Path::new(&agent::path(&rig.root().to_string_lossy())).exists();
         let agent = if kept { Bytes::new() } else { agent::parcel().unwrap() };
-        stdin.write_all(&[&agent, format!("{}\n", tar.len()).as_bytes(), &tar].concat()).unwrap();
+        let before: &[u8] = if kept { b"" } else { b"1\n\x1f\x8b\0settings" };
+        stdin.write_all(&[before, &agent, format!("{}\n", tar.len()).as_bytes(), &tar].concat()).unwrap();
         Self { rig, settings, child, stdin: Some(stdin), lines, seq: 0 }
     }
 
