@@ -16,24 +16,22 @@ prepare() {
 # Starts the hosts and writes the configuration that leads to them.
 start_hosts() {
     local who=$1 count=$2 dir=$BENCH_DIR/$1 word port key n
-    coproc HOSTS { exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count"; }
+    mkfifo "$dir/said"
+    # They live until nobody can write to them.
+    exec {kept}> >(exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count" >"$dir/said")
     {
         printf 'app = "bench"\ndeploy_to = "/srv/bench"\nsupervisor = { kind = "none" }\n'
         printf '[ssh]\nidentity = ["%s/login_key"]\nknown_hosts = ["%s/known_hosts"]\n' "$dir" "$dir"
         printf 'connect_timeout = "5m"\n[env.prod]\nhosts = [\n'
         for ((n = 0; n < count; n++)); do
-            read -r word port key <&"${HOSTS[0]}"
+            read -r word port key
             [[ $word == host ]] || return
             printf '  "root@127.0.0.1:%s",\n' "$port"
             echo "$key" >>"$dir/known_hosts"
         done
         printf ']\n'
-    } >"$projects/$who/deploy.toml"
-    # They live until nobody can write to them; other hosts may come.
-    exec {kept}>&"${HOSTS[1]}"
-    kept_open+=("$kept")
+    } <"$dir/said" >"$projects/$who/deploy.toml"
 }
-kept_open=()
 
 before() { trees change "$projects/$1" "$2"; }
 

@@ -23,8 +23,7 @@ lay_link() {
     read -r said <&"${COPROC[0]}" && [[ $said == ready ]] || return 1
     ip link set link1 netns client name link0
     quiet_end link0
-    ip netns exec client bash -c "$(declare -f quiet_end forget_connections); quiet_end link0; forget_connections"
-    forget_connections
+    ip netns exec client bash -c "$(declare -f quiet_end plain_tcp); quiet_end link0; plain_tcp"
     ip link set link0 master bridge
     ip -n client addr add "$client_address/24" dev link0
     ip link set link0 up
@@ -38,12 +37,23 @@ quiet_end() {
     ip link set "$1" txqueuelen 20000
 }
 
-# Each connection of this namespace starts anew, knowing nothing of those before it.
-forget_connections() { echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save; }
+# TCP of this namespace as Linux has it by itself, whatever this machine was tuned to; and each connection starts anew,
+# knowing nothing of those before it.
+plain_tcp() {
+    cd /proc/sys/net/ipv4 || return
+    echo 1 >tcp_no_metrics_save
+    echo '4096 131072 6291456' >tcp_rmem
+    echo '4096 16384 4194304' >tcp_wmem
+}
 
 # Lets the client and network namespace $1 (device $2, address $3) know each other's addresses for good, so that
-# asking for them costs no round trip.
+# asking for them costs no round trip, and speak TCP as `plain_tcp` says. (Which way of finding the speed is taken
+# cannot be said for a namespace where this machine's own is another, but for a route.)
 introduce() {
+    local net=10.77.0.0/24
+    ip netns exec "$1" bash -c "$(declare -f plain_tcp); plain_tcp"
+    ip -n client route replace "$net" dev link0 proto kernel scope link src "$client_address" congctl cubic
+    ip -n "$1" route replace "$net" dev "$2" proto kernel scope link src "$3" congctl cubic
     ip -n client neigh replace "$3" lladdr "$(ip -n "$1" -o link show "$2" | hardware_address)" dev link0 nud permanent
     ip -n "$1" neigh replace "$client_address" lladdr "$(ip -n client -o link show link0 | hardware_address)" \
         dev "$2" nud permanent

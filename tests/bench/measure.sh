@@ -8,7 +8,6 @@
 scenario=$BENCH_SCENARIO
 records=$BENCH_DIR/$scenario.records
 log=$BENCH_DIR/$scenario.log
-declare -A printed
 
 say() { echo "$scenario: $*"; }
 
@@ -34,27 +33,21 @@ measure_all() {
 
 # Runs one contender once, in its project.
 measure() {
-    local who=$1 run=$2 started ended sent=0 received=0 sent_after=0 received_after=0 trace=$BENCH_DIR/trace
+    local who=$1 run=$2 started ended sent=0 received=0 sent_after=0 received_after=0
     echo "--- $who, run $run" >>"$log"
     [[ -z ${rtt-} ]] || read -r sent received < <(link_bytes)
     started=${EPOCHREALTIME/./}
     (
-        exec 9>"$trace" 2>>"$log" </dev/null
-        BASH_XTRACEFD=9
-        PS4='+ '
         cd "$projects/$who" || exit
-        set -o pipefail -x
+        set -o pipefail
         "run_$who"
-    ) >>"$log" || give_up "$who failed in run $run"
+    ) </dev/null >>"$log" 2>&1 || give_up "$who failed in run $run"
     ended=${EPOCHREALTIME/./}
     [[ -z ${rtt-} ]] || read -r sent_after received_after < <(link_bytes)
-    # What was run, as it was run, the first time.
-    if ((run == 1)) && [[ -z ${printed[$who]-} ]]; then
-        printed[$who]=1
-        say "$who runs"
-        grep -v "^++* run_$who\$" "$trace" | sed 's/^+* /    /'
+    if ((run == 0)); then
+        show_commands "$who"
+        return
     fi
-    ((run > 0)) || return 0
     local seconds
     seconds=$(awk "BEGIN { printf \"%.3f\", ($ended - $started) / 1e6 }")
     record "$who" seconds "$seconds"
@@ -65,6 +58,12 @@ measure() {
     else
         say "run $run, $who: $seconds s"
     fi
+}
+
+# What a contender runs, as it is run.
+show_commands() {
+    say "$1 runs"
+    declare -f "run_$1" | sed "1,2d; \$d; s|\\\$release|${release-}|g; s|\\\$FLEET_HOSTS|${FLEET_HOSTS-}|g"
 }
 
 record() { echo "$1 $2 $3" >>"$records"; }

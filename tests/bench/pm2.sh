@@ -48,7 +48,7 @@ verify() {
 # The old processes may still answer for a moment, to whoever does not look.
 eventually_says() {
     local deadline=$((SECONDS + 20))
-    until ask "$2" | grep -qF "$1"; do ((SECONDS < deadline)) || return; done
+    until [[ $(ask "$2") == *"$1"* ]]; do ((SECONDS < deadline)) || return; done
 }
 
 ask() { python3 -c 'import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())' "$1"; }
