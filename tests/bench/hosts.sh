@@ -4,6 +4,9 @@ contenders=(hosts-100 hosts-500)
 
 prepare() {
     local who count
+    # What each host sees there is its own.
+    mount -t tmpfs tmpfs /srv
+    mkdir /srv/bench
     ulimit -n "$(ulimit -Hn)"
     for who in "${contenders[@]}"; do
         count=${who#hosts-}
@@ -36,7 +39,11 @@ start_hosts() {
 before() { trees change "$projects/$1" "$2"; }
 
 verify() {
-    [[ $(grep -lx "// version $2" "$BENCH_DIR/$1"/*/fs/srv/bench/current/src/changed.js | wc -l) == "${1#hosts-}" ]]
+    local app live=0
+    for app in "$BENCH_DIR/$1"/host*/app; do
+        grep -qx "// version $2" "$app/releases/$(basename "$(readlink "$app/current")")/src/changed.js" && live=$((live + 1))
+    done
+    ((live == ${1#hosts-}))
 }
 
 # The same command, and how much memory it took at most.
@@ -57,8 +64,9 @@ after() {
 criteria() {
     local less more
     less=$(median hosts-100 memory) more=$(median hosts-500 memory)
+    # Not a ratio but bytes for each host more.
     result rdeploy "$(shown memory "$more")" "100 hosts" "$(shown memory "$less")" \
-        "$(awk "BEGIN { printf \"%.0f B a host\", ($more - $less) / 400 }")" 100000
+        "$(awk "BEGIN { printf \"%.0f\", ($more - $less) / 400 }")" 100000
     less=$(median hosts-100 seconds) more=$(median hosts-500 seconds)
     # Five times as many hosts; a sixth more a host is still a line.
     result rdeploy "$(shown seconds "$more")" "100 hosts" "$(shown seconds "$less")" \
