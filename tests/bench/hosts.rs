@@ -16,7 +16,7 @@ use rdeploy::embedded::EmbeddedHost;
 use rdeploy::embedded::HostOptions;
 use rdeploy::embedded::KeyPair;
 
-/// The directory of the configuration that lies in each host's own.
+/// Where the configuration says that the app lies.
 const DEPLOY_TO: &str = "/srv/bench";
 
 fn main() {
@@ -48,17 +48,22 @@ fn main() {
     runtime.shutdown_background();
 }
 
-/// Prepares a host, and returns the PATH of its commands: its `sh` comes first, which takes a path below
-/// `DEPLOY_TO` for one in the host's own directory.
+/// Prepares a host, and returns the PATH of its commands: its `sh` comes first, for which `DEPLOY_TO` is a directory
+/// of the host's own, and the machine one of its own. (So this needs root, and mounts that may be made.)
 fn path(sandbox: &Path) -> String {
-    let (tools, files) = (sandbox.join("tools"), sandbox.join("fs"));
-    for dir in [&tools, &sandbox.join("home"), &sandbox.join("tmp"), &files.join(&DEPLOY_TO[1..])] {
+    let (tools, files) = (sandbox.join("tools"), sandbox.join("app"));
+    for dir in [&tools, &files, &sandbox.join("home"), &sandbox.join("tmp")] {
         fs::create_dir_all(dir).unwrap();
     }
+    let identity = sandbox.join("machine-id");
+    let name = sandbox.file_name().unwrap().to_str().unwrap();
+    fs::write(&identity, format!("{name}\n")).unwrap();
     let shell = tools.join("sh");
     let script = format!(
-        "#!/bin/sh\nfor word; do\n    shift\n    case $word in {DEPLOY_TO} | {DEPLOY_TO}/*) word={}$word ;; esac\n    \
-         set -- \"$@\" \"$word\"\ndone\nexec /bin/sh \"$@\"\n",
+        "#!/bin/sh\n[ -z \"$BENCH_HOST\" ] || exec /bin/sh \"$@\"\nexport BENCH_HOST=here\n\
+         exec unshare --mount /bin/sh -c 'mount --bind \"$0\" /etc/machine-id && mount --bind \"$1\" {DEPLOY_TO} && \
+         shift && exec /bin/sh \"$@\"' {} {} \"$@\"\n",
+        identity.display(),
         files.display()
     );
     fs::write(&shell, script).unwrap();

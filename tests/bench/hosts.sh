@@ -4,6 +4,9 @@ contenders=(hosts-100 hosts-500)
 
 prepare() {
     local who count
+    # What each host sees there is its own.
+    mount -t tmpfs tmpfs /srv
+    mkdir /srv/bench
     ulimit -n "$(ulimit -Hn)"
     for who in "${contenders[@]}"; do
         count=${who#hosts-}
@@ -16,29 +19,31 @@ prepare() {
 # Starts the hosts and writes the configuration that leads to them.
 start_hosts() {
     local who=$1 count=$2 dir=$BENCH_DIR/$1 word port key n
-    coproc HOSTS { exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count"; }
+    mkfifo "$dir/said"
+    # They live until nobody can write to them.
+    exec {kept}> >(exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count" >"$dir/said")
     {
         printf 'app = "bench"\ndeploy_to = "/srv/bench"\nsupervisor = { kind = "none" }\n'
         printf '[ssh]\nidentity = ["%s/login_key"]\nknown_hosts = ["%s/known_hosts"]\n' "$dir" "$dir"
         printf 'connect_timeout = "5m"\n[env.prod]\nhosts = [\n'
         for ((n = 0; n < count; n++)); do
-            read -r word port key <&"${HOSTS[0]}"
+            read -r word port key
             [[ $word == host ]] || return
             printf '  "root@127.0.0.1:%s",\n' "$port"
             echo "$key" >>"$dir/known_hosts"
         done
         printf ']\n'
-    } >"$projects/$who/deploy.toml"
-    # They live until nobody can write to them; other hosts may come.
-    exec {kept}>&"${HOSTS[1]}"
-    kept_open+=("$kept")
+    } <"$dir/said" >"$projects/$who/deploy.toml"
 }
-kept_open=()
 
 before() { trees change "$projects/$1" "$2"; }
 
 verify() {
-    [[ $(grep -lx "// version $2" "$BENCH_DIR/$1"/*/fs/srv/bench/current/src/changed.js | wc -l) == "${1#hosts-}" ]]
+    local app live=0
+    for app in "$BENCH_DIR/$1"/host*/app; do
+        grep -qx "// version $2" "$app/releases/$(basename "$(readlink "$app/current")")/src/changed.js" && live=$((live + 1))
+    done
+    ((live == ${1#hosts-}))
 }
 
 # The same command, and how much memory it took at most.
@@ -59,8 +64,9 @@ after() {
 criteria() {
     local less more
     less=$(median hosts-100 memory) more=$(median hosts-500 memory)
+    # Not a ratio but bytes for each host more.
     result rdeploy "$(shown memory "$more")" "100 hosts" "$(shown memory "$less")" \
-        "$(awk "BEGIN { printf \"%.0f B a host\", ($more - $less) / 400 }")" 100000
+        "$(awk "BEGIN { printf \"%.0f\", ($more - $less) / 400 }")" 100000
     less=$(median hosts-100 seconds) more=$(median hosts-500 seconds)
     # Five times as many hosts; a sixth more a host is still a line.
     result rdeploy "$(shown seconds "$more")" "100 hosts" "$(shown seconds "$less")" \

@@ -4,14 +4,20 @@
 counts=$BENCH_HERE/instructions.txt
 
 prepare() {
-    local work
+    local work counted
     trees tree "$BENCH_DIR/counted" 300 3000000 20
     cp "$BENCH_HERE/../../deploy.toml.example" "$BENCH_DIR/counted/deploy.toml"
+    # What that configuration includes.
+    mkdir "$BENCH_DIR/counted/dist"
+    cp -r "$BENCH_DIR/counted/src" "$BENCH_DIR/counted/dist"
     {
         echo "# Instructions (callgrind) of each piece of work; written by tests/bench/run --accept."
         echo "$BENCH_COMPILER" | sed -n 's/^release: /# rustc /p; s/^host: /# target /p'
-        for work in pack diff config; do echo "$work $(count "$work")"; done
     } >"$BENCH_DIR/counts"
+    for work in pack diff config; do
+        counted=$(count "$work")
+        echo "$work $counted" >>"$BENCH_DIR/counts"
+    done
 }
 
 count() {

@@ -40,7 +40,7 @@ quiet_end() {
 # TCP of this namespace as Linux has it by itself, whatever this machine was tuned to; and each connection starts anew,
 # knowing nothing of those before it.
 plain_tcp() {
-    cd /proc/sys/net/ipv4
+    cd /proc/sys/net/ipv4 || return
     echo 1 >tcp_no_metrics_save
     echo '4096 131072 6291456' >tcp_rmem
     echo '4096 16384 4194304' >tcp_wmem
