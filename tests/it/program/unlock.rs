@@ -1,8 +1,10 @@
 //! `unlock`: what is proven to be dead is settled, what is alive is refused or ordered to give way, and
 //! what another user made is never removed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::chown;
+use std::path::Path;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -30,6 +32,26 @@ pub(super) fn guardian(tree: &Tree) -> Pid {
     let lock = fs::read_to_string(tree.root.join(".rdeploy/lock")).unwrap();
     let pid = lock.lines().find_map(|line| line.strip_prefix("pid=")).unwrap().parse().unwrap();
     Pid::from_raw(pid).unwrap()
+}
+
+/// How many guardians there are on a host, with the lock or without it.
+pub(super) fn guardians(tree: &Tree) -> usize {
+    let agent = tree.root.join(".rdeploy/agent.").into_os_string().into_encoded_bytes();
+    let parent = |at: &Path| {
+        let stat = fs::read_to_string(at.join("stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok()
+    };
+    let mut found = BTreeMap::new();
+    for at in fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {
+        let Some(pid) = at.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else { continue };
+        // One that has ended and was not waited for has no command line.
+        let line = fs::read(at.join("cmdline")).unwrap_or_default();
+        if let (Some(_), Some(parent)) = (memchr::memmem::find(&line, &agent), parent(&at)) {
+            found.insert(pid, parent);
+        }
+    }
+    // The others are what a guardian runs beside itself.
+    found.values().filter(|parent| !found.contains_key(parent)).count()
 }
 
 pub(super) fn signal_guardian(tree: &Tree, signal: Signal) {
