@@ -12,8 +12,9 @@ log=$BENCH_DIR/$scenario.log
 say() { echo "$scenario: $*"; }
 
 give_up() {
-    say "$1; the end of what was said:" >&2
-    tail -n 40 "$log" >&2
+    say "$1; what was said of errors, and last:" >&2
+    grep -iE 'error|failed' "$log" | cut -c1-400 | head -n 20 >&2 || true
+    tail -n 20 "$log" >&2
     exit 1
 }
 
