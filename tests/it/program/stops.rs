@@ -60,7 +60,10 @@ fn a_stop_before_the_lock_touches_nothing() {
 fn a_stop_during_the_upload_leaves_no_upload_and_no_lock() {
     let (project, before, gate) = version_1();
     let gzip = real_program("gzip");
-    project.tool("gzip", &format!("RDEPLOY_HOST=$$; {}; exec {} \"$@\"", gate.wait(), gzip.display()));
+    // Before there is a lock it unpacks the settings.
+    let locked = project.host(1).root.join(".rdeploy/lock");
+    let stop = format!("[ ! -e {} ] || {{ {}; }}", locked.display(), gate.wait());
+    project.tool("gzip", &format!("RDEPLOY_HOST=$$; {stop}; exec {} \"$@\"", gzip.display()));
     let mut running = project.rdeploy(&["dev"]).start();
     running.until("an upload on each host", || gate.reached() >= 2);
     running.interrupt();
