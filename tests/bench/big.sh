@@ -44,7 +44,6 @@ verify() {
     diff -rq --exclude=deploy.toml "$(tree_of "$1")" "$at/"
 }
 
-run_rdeploy() { rdeploy prod; }
 run_tar() { tar -cf - -C app . | ssh root@127.0.0.1 "tar -xf - -C $BENCH_DIR/srv/tar && sync -f $BENCH_DIR/srv/tar"; }
 
 criteria() { ratio rdeploy seconds tar 1.15; }

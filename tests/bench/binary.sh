@@ -4,9 +4,8 @@ hosts=2 rtt=40 rate=100
 contenders=(rdeploy rdeploy-plain rsync)
 
 prepare() {
-    local who
     trees binary "$BENCH_DIR/program/bin/app" 50000000
-    for who in "${contenders[@]}"; do make_project "$who" "$BENCH_DIR/program"; done
+    make_projects "$BENCH_DIR/program"
     # As on a machine where nobody has installed it.
     rm -f "$(on_host 2 /usr/bin)"/*zstd*
     only_host rdeploy 2
@@ -35,7 +34,6 @@ verify() {
     cmp "$(tree_of "$1")/bin/app" "$(on_host "$host" "$to/bin/app")"
 }
 
-run_rdeploy() { rdeploy prod; }
 run_rdeploy-plain() { rdeploy prod; }
 
 run_rsync() {

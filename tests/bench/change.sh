@@ -4,15 +4,9 @@ hosts=1 rtt=40 rate=100
 contenders=(rdeploy rsync)
 
 prepare() {
-    local who
     trees tree "$BENCH_DIR/large" 10000 100000000 40
-    for who in "${contenders[@]}"; do make_project "$who" "$BENCH_DIR/large"; done
+    make_projects "$BENCH_DIR/large"
 }
-
-before() { change_project "$1" "$2"; }
-verify() { is_live "$1" "$2"; }
-
-run_rdeploy() { rdeploy prod; }
 
 run_rsync() {
     rsync -az --delete --link-dest=/srv/rsync/current/ app/ "deploy@10.77.0.1:/srv/rsync/releases/$release/" &&

@@ -4,9 +4,8 @@ hosts=1 rtt=40 rate=100
 contenders=(rdeploy tar rsync)
 
 prepare() {
-    local who
     trees tree "$BENCH_DIR/large" 10000 100000000 40
-    for who in "${contenders[@]}"; do make_project "$who" "$BENCH_DIR/large"; done
+    make_projects "$BENCH_DIR/large"
 }
 
 # Every time is the first: nothing is there, and nothing is left here of the time before.
@@ -23,7 +22,6 @@ verify() {
     [[ $(find "$at/src" "$at/assets" -type f | wc -l) == 10001 ]] && grep -qx "// version $2" "$at/src/changed.js"
 }
 
-run_rdeploy() { rdeploy prod; }
 run_tar() { tar -czf - -C app . | ssh deploy@10.77.0.1 'tar -xzf - -C /srv/tar'; }
 run_rsync() { rsync -az app/ deploy@10.77.0.1:/srv/rsync/; }
 

@@ -4,15 +4,9 @@ hosts=1 rtt=100 rate=1000
 contenders=(rdeploy floor)
 
 prepare() {
-    local who
     trees tree "$BENCH_DIR/small" 200 2000000 10
-    for who in "${contenders[@]}"; do make_project "$who" "$BENCH_DIR/small"; done
+    make_projects "$BENCH_DIR/small"
 }
-
-before() { change_project "$1" "$2"; }
-verify() { is_live "$1" "$2"; }
-
-run_rdeploy() { rdeploy prod; }
 
 # The floor: one command over one connection that checks nothing, locks nothing and keeps no way back.
 run_floor() {

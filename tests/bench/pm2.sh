@@ -35,8 +35,6 @@ write_ecosystem() {
 	JS
 }
 
-before() { change_project "$1" "$2"; }
-
 # The release runs that is live.
 verify() {
     is_live "$1" "$2" || return
@@ -52,8 +50,6 @@ eventually_says() {
 }
 
 ask() { python3 -c 'import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())' "$1"; }
-
-run_rdeploy() { rdeploy prod; }
 
 run_floor() {
     tar -czf - -C app . | ssh deploy@10.77.0.1 "mkdir /srv/floor/releases/$release && tar -xzf - -C /srv/floor/releases/$release && ln -s releases/$release /srv/floor/new && mv -T /srv/floor/new /srv/floor/current && cd /srv/floor/current && pm2 startOrReload ecosystem.config.js"

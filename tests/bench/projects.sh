@@ -51,6 +51,13 @@ make_project() {
     esac
 }
 
+# Makes the projects of all contenders out of the tree in $1.
+# shellcheck disable=SC2154 # the scenario's
+make_projects() {
+    local who
+    for who in "${contenders[@]}"; do make_project "$who" "$1"; done
+}
+
 git_init() {
     git -C "$1" init -q -b main
     git_commit "$1"
@@ -102,3 +109,8 @@ is_live() {
         grep -qx "// version $2" "$(on_host $((host + 1)) "$to/src/changed.js")" || return
     done
 }
+
+# What a scenario does that does not say otherwise: one file changes, and its new version is live.
+before() { change_project "$1" "$2"; }
+verify() { is_live "$1" "$2"; }
+run_rdeploy() { rdeploy prod; }
