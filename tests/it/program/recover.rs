@@ -50,7 +50,7 @@ fn what_died_on_one_host_is_undone_and_whoever_lives_is_left_alone() {
     let stopped = waiting.wait().ends_with(130);
     stopped.tells("stopped; what had not been done yet was left as it was, and no lock is kept");
     // It may be about to ask for the lock once more.
-    eventually("who waited to have left the hosts", || guardians(&project.host(2)) == 1);
+    eventually("who waited to have left the hosts", || guardians(&project, &project.host(2)) == 1);
     deploy.signal(Signal::STOP);
     signal_guardian(&project.host(2), Signal::KILL);
     insta::assert_snapshot!(project.rdeploy(&["dev", "recover"]).run(), @r"

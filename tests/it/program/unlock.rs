@@ -1,10 +1,9 @@
 //! `unlock`: what is proven to be dead is settled, what is alive is refused or ordered to give way, and
 //! what another user made is never removed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::Path;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -35,23 +34,17 @@ pub(super) fn guardian(tree: &Tree) -> Pid {
 }
 
 /// How many guardians there are on a host, with the lock or without it.
-pub(super) fn guardians(tree: &Tree) -> usize {
-    let agent = tree.root.join(".rdeploy/agent.").into_os_string().into_encoded_bytes();
-    let parent = |at: &Path| {
-        let stat = fs::read_to_string(at.join("stat")).ok()?;
+pub(super) fn guardians(project: &Project, tree: &Tree) -> usize {
+    let agent = tree.root.join(".rdeploy/agent.");
+    let processes = project.processes().into_iter();
+    let own = processes.filter(|(_, line)| line.contains(agent.to_str().unwrap()));
+    let pids: BTreeSet<i32> = own.map(|(pid, _)| pid).collect();
+    let parent = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok()
     };
-    let mut found = BTreeMap::new();
-    for at in fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {
-        let Some(pid) = at.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else { continue };
-        // One that has ended and was not waited for has no command line.
-        let line = fs::read(at.join("cmdline")).unwrap_or_default();
-        if let (Some(_), Some(parent)) = (memchr::memmem::find(&line, &agent), parent(&at)) {
-            found.insert(pid, parent);
-        }
-    }
     // The others are what a guardian runs beside itself.
-    found.values().filter(|parent| !found.contains_key(parent)).count()
+    pids.iter().filter_map(parent).filter(|parent| !pids.contains(parent)).count()
 }
 
 pub(super) fn signal_guardian(tree: &Tree, signal: Signal) {
