@@ -49,12 +49,10 @@ fn kept() -> &'static str {
 }
 
 /// The line that comes before the agent where a host asked for it. What was sent before that is not the agent.
-fn mark() -> String {
-    static DIGEST: LazyLock<String> = LazyLock::new(|| {
-        Sha256::digest(AGENT.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-    });
-    format!("agent.{}", *DIGEST)
-}
+static MARK: LazyLock<String> = LazyLock::new(|| {
+    let digest = Sha256::digest(AGENT.as_bytes());
+    format!("agent.{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+});
 
 /// Returns what is sent to a host that has not kept this agent: a line that announces it, its size, and the
 /// agent itself, gzipped: to a distant host every window full of bytes costs a round trip.
@@ -71,14 +69,14 @@ pub(super) fn parcel() -> io::Result<Bytes> {
     packer.write_all(AGENT.as_bytes())?;
     let packed = packer.finish()?;
     // What was sent before may not end a line.
-    let head = format!("\n{}\n{}\n", mark(), packed.len());
+    let head = format!("\n{}\n{}\n", *MARK, packed.len());
     let parcel = Bytes::from([head.as_bytes(), &packed].concat());
     Ok(PARCEL.get_or_init(|| parcel).clone())
 }
 
 /// Where a host whose `deploy_to` is `root` keeps this agent from its first lock on (`keep_agent` in `sh/lock.sh`).
 pub(super) fn path(root: &str) -> String {
-    format!("{root}/.rdeploy/{}", mark())
+    format!("{root}/.rdeploy/{}", *MARK)
 }
 
 /// Returns the command that runs the agent as a guardian: the one that the host has kept, or else the one that
@@ -100,7 +98,7 @@ pub(super) fn boot(root: &str) -> Command {
         set --
         eval \"$AGENT_TEXT\"";
     let script = script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-    Command::sh(script, [path(root), kept().len().to_string(), mark()])
+    Command::sh(script, [path(root), kept().len().to_string(), MARK.clone()])
 }
 
 /// Returns the command that runs part of the agent beside the guardian, on a channel of its own.

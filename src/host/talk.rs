@@ -121,12 +121,25 @@ impl Shared {
     }
 
     /// Says once more what a guardian did not hear that had no agent yet: first that, then its settings.
-    fn say_again(&self, hello: Bytes, lines: &mpsc::UnboundedSender<Bytes>) {
+    fn say_again(&self, hello: [Bytes; 2], lines: &mpsc::UnboundedSender<Bytes>) {
         let state = self.lock();
         let unheard = state.pending.values().map(|question| question.line.clone());
-        for line in [hello].into_iter().chain(unheard) {
+        for line in hello.into_iter().chain(unheard) {
             let _ = lines.send(line);
         }
+    }
+
+    /// Keeps what tells why a guardian is gone.
+    fn note(&self, text: &str) {
+        let mut state = self.lock();
+        if state.stderr.len() < 8192 {
+            state.stderr.push_str(text);
+        }
+    }
+
+    fn give_up(&self, why: &str) {
+        self.note(why);
+        self.end();
     }
 
     fn end(&self) {
@@ -151,8 +164,6 @@ impl Talk {
             source: source.into(),
         };
         let Exec { stdin, mut output } = connection.exec(&agent::boot(root)).await.map_err(channel)?;
-        let packing = |source| HostError::Channel { doing: "packing the agent", source: Box::new(source) };
-        let parcel = agent::parcel().map_err(packing)?;
         let settings = Bytes::from([format!("{}\n", settings.len()).as_bytes(), settings].concat());
         let (lines, waiting) = mpsc::unbounded_channel();
         // A host that has kept the agent needs no more than this; another one throws it away and asks.
@@ -163,20 +174,17 @@ impl Talk {
             async move {
                 let mut lines = Lines::default();
                 let heard = |line: &str| match (Line::parse(line), answers.upgrade()) {
-                    (Line::WantsAgent, Some(answers)) => {
-                        shared.say_again(Bytes::from([parcel.as_ref(), &settings].concat()), &answers);
-                    }
+                    // Packed only now: most hosts have kept it.
+                    (Line::WantsAgent, Some(answers)) => match agent::parcel() {
+                        Ok(parcel) => shared.say_again([parcel, settings.clone()], &answers),
+                        Err(error) => shared.give_up(&format!("packing the agent: {error}\n")),
+                    },
                     (line, _) => shared.take(line),
                 };
                 while let Some(chunk) = output.next().await {
                     match chunk {
                         Chunk::Stdout(bytes) => lines.push(&bytes, heard),
-                        Chunk::Stderr(bytes) => {
-                            let mut state = shared.lock();
-                            if state.stderr.len() < 8192 {
-                                state.stderr.push_str(&String::from_utf8_lossy(&bytes));
-                            }
-                        }
+                        Chunk::Stderr(bytes) => shared.note(&String::from_utf8_lossy(&bytes)),
                         Chunk::Ended(_) => {}
                     }
                 }

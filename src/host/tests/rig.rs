@@ -106,12 +106,12 @@ impl Rig {
         fs::set_permissions(self.state(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// `deploy_to`.
     /// The line that starts a guardian here.
     pub(super) fn boot(&self) -> String {
         agent::boot(&self.root().to_string_lossy()).to_string()
     }
 
+    /// `deploy_to`.
     pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("srv/shop")
     }
