@@ -1,5 +1,6 @@
 //! `rdeploy demo`: the whole story on this machine, told with the verbs that a user has.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -156,6 +157,10 @@ impl Stage {
             self.change(&step.change).map_err(Fatal::unexpected)?;
             tell(&format!("\n{}. {}\n\n$ rdeploy {}", n + 1, step.tells, step.args.join(" ")))?;
             let code = self.rdeploy(step.args).await?;
+            if code == Outcome::Interrupted.code() {
+                // Ctrl-C reaches both, and which of the two notices first is left to chance.
+                cancel.cancel();
+            }
             if cancel.is_cancelled() {
                 return Ok(());
             }
@@ -214,7 +219,8 @@ impl Stage {
         }
     }
 
-    /// Runs this very program as a user would. Returns its exit code.
+    /// Runs this very program as a user would. Returns its exit code; where a signal ended it before it
+    /// could answer to one, the code of an interruption.
     async fn rdeploy(&self, args: &[&str]) -> Result<u8, Fatal> {
         let status = tokio::process::Command::new(&self.program)
             .args(args)
@@ -228,6 +234,9 @@ impl Stage {
             .map_err(|error| {
                 Fatal::unexpected(format!("{} does not run: {error}", self.program.display()))
             })?;
+        if status.signal().is_some() {
+            return Ok(Outcome::Interrupted.code());
+        }
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 

@@ -271,8 +271,8 @@ impl Site {
     pub(crate) fn strangers(&self, host: &Host) -> Vec<String> {
         let list = format!(
             "find /proc -maxdepth 1 -name '[0-9]*' -user {} 2>/dev/null | while read -r p; do\n\
-             cmd=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null) && [ -n \"$cmd\" ] && echo \"${{p#/proc/}} $cmd\"\n\
-             done; true",
+             cmd=$(cat $p/cmdline 2>/dev/null | tr '\\0' ' '); [ -z \"$cmd\" ] || echo \"${{p#/proc/}} $cmd\"\n\
+             done",
             self.user
         );
         // sshd notices a cut cable only after minutes; that is not the deploy's doing.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::project::Project;
+use crate::support::project::eventually;
 use crate::support::project::names_in;
 use crate::support::pty::Terminal;
 
@@ -118,4 +119,18 @@ fn a_demo_ends_what_it_started_when_ctrl_c_is_pressed() {
     assert_eq!(code, 130, "{screen}");
     assert_eq!(project.leftovers(), []);
     assert_eq!(names_in(&project.beside("tmp")), [""; 0], "its directory is removed");
+}
+
+#[test]
+fn a_demo_ends_with_the_deploy_that_was_interrupted_before_it() {
+    let project = Project::new();
+    let mut demo = project.rdeploy(&["demo"]).start();
+    demo.until_it_says("2. A new version");
+    let deploy = || project.processes().into_iter().find(|(_, command)| command.ends_with("/rdeploy dev"));
+    eventually("the second deploy to run", || deploy().is_some());
+    let pid = rustix::process::Pid::from_raw(deploy().unwrap().0).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = demo.wait().ends_with(130).says("nothing of it is left running");
+    assert!(!ended.out.contains("3. A broken version"), "{ended}");
+    assert_eq!(project.leftovers(), []);
 }
