@@ -51,6 +51,9 @@ const canTry = (app, procs) => {
     return app.exec_mode === 'cluster_mode' && procs.length > 1 && procs.every(calm);
 };
 
+// How often a process may end on the way back before the release that is gone back to counts as not running.
+const FALLS = 3;
+
 // The restart counter that a reload leaves behind; null when it cannot be foretold.
 const counterAfter = (proc) => {
     const { status, restart_time: count, pm_uptime: since } = env(proc);
@@ -312,8 +315,8 @@ const verbs = {
         else if (fs.existsSync(plan('again'))) fs.unlinkSync(plan('again'));
     },
 
-    // look ROOT RELEASE RECIPE WORK: `bad REASON`, `wait REASON`, or `ok` with `pid` and `proof` lines.
-    look(root, release, recipe, work) {
+    // look ROOT RELEASE RECIPE WORK REVERT: `bad REASON`, `wait REASON`, or `ok` with `pid` and `proof` lines.
+    look(root, release, recipe, work, revert) {
         const { apps } = readJson(path.join(recipe, 'pm2.json'));
         const list = readJson(path.join(work, 'list'));
         const seenFile = path.join(work, 'seen');
@@ -329,6 +332,19 @@ const verbs = {
             console.log(verdict + ' ' + text);
             process.exit(0);
         };
+        // A release that was left because its processes die may be restarted by PM2 to the last moment, also under
+        // ids that are this one's by then: on the way back a process gets some more chances.
+        const fallen = (proc, text) => {
+            seen.falls = (seen.falls || 0) + 1;
+            if (!revert || seen.falls > FALLS) say('bad', text);
+            delete seen[proc.pm_id];
+            writeJson(seenFile, seen);
+            if (baseline) {
+                baseline.counters[proc.pm_id] = null;
+                writeJson(baselineFile, baseline);
+            }
+            return say('wait', text);
+        };
         const judge = (app, proc) => {
             const { status, restart_time: restarts, autorestart, autostart, exit_code: code } = env(proc);
             const name = app.name + ' (id ' + proc.pm_id + ')';
@@ -341,11 +357,12 @@ const verbs = {
                 const foretold = baseline && proc.pm_id in baseline.counters ? baseline.counters[proc.pm_id] : baseline ? 0 : null;
                 known = seen[proc.pm_id] = { restarts: foretold === null ? restarts : foretold, pid: null };
             }
-            if (restarts > known.restarts) say('bad', name + ' ended and was restarted by PM2 ' + (restarts - known.restarts) + ' times since the start');
-            if (status === 'errored' || status === 'stopped' || status === 'waiting restart') say('bad', name + ' is ' + status + ' in PM2');
+            if (restarts > known.restarts) fallen(proc, name + ' ended and was restarted by PM2 ' + (restarts - known.restarts) + ' times since the start');
+            if (status === 'waiting restart') fallen(proc, name + ' is ' + status + ' in PM2');
+            if (status === 'errored' || status === 'stopped') say('bad', name + ' is ' + status + ' in PM2');
             if (status !== 'online') return say('wait', name + ' is ' + status);
-            if (!pid || !alive(pid)) return say('bad', name + ' has ended (process ' + pid + ')');
-            if (known.pid && known.pid !== pid) say('bad', name + ' ended: process ' + known.pid + ' became ' + pid);
+            if (!pid || !alive(pid)) return fallen(proc, name + ' has ended (process ' + pid + ')');
+            if (known.pid && known.pid !== pid) fallen(proc, name + ' ended: process ' + known.pid + ' became ' + pid);
             if (baseline && baseline.pids.includes(pid)) say('bad', name + ' is still the process that ran before (' + pid + ')');
             known.pid = pid;
             count += 1;

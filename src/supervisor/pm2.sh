@@ -361,7 +361,7 @@ pm2_look() {
     fi
     pm2_looked=$app_now
     pm2_seen=''
-    pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work") || {
+    pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work" "${REVERT-}") || {
         app_reason="PM2's list could not be had, or not be judged: $pm2_said"
         return 1
     }

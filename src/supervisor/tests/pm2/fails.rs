@@ -131,6 +131,34 @@ fn a_release_that_dies_while_it_settles_fails() {
     assert!(ways.iter().any(|way| answer.failure().contains(way)), "{answer:?}");
 }
 
+/// PM2 may restart a process of a release that dies until the very moment of the way back.
+#[test]
+fn a_process_that_ends_on_the_way_back_gets_some_more_chances_and_not_without_end() {
+    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+    let mut env = host.environment();
+    env.settle = Duration::from_secs(2);
+    for id in ["1", "2"] {
+        host.unpack(id, FORK, &env);
+    }
+    let dying = "const files = require('fs');
+        if (files.existsSync(__dirname + '/falls')) setTimeout(() => process.exit(3), 1000);
+        if (!files.existsSync(__dirname + '/always')) files.rmSync(__dirname + '/falls', { force: true });\n";
+    host.host.write(host.host.release("1").join("server.js"), &format!("{dying}{SERVER}"));
+    host.deploy("1", None).assert_ok();
+    let fall = |name: &str| host.host.write(host.host.release("1").join(name), "");
+    host.deploy("2", Some("1")).assert_ok();
+    fall("falls");
+    assert!(host.revert("2", "1").assert_ok().says("proof proven 1 process"));
+    assert_eq!(host.ask("").as_deref(), Some("1"));
+    host.deploy("2", Some("1")).assert_ok();
+    fall("always");
+    fall("falls");
+    let answer = host.revert("2", "1");
+    let ways =
+        ["has ended", "is waiting restart", "ended and was restarted by PM2", "ended: process", "errored"];
+    assert!(ways.iter().any(|way| answer.failure().contains(way)), "{answer:?}");
+}
+
 #[test]
 fn an_app_that_was_restarted_since_it_was_proven_is_not_well_any_more() {
     let Some(host) = Pm2Host::new(7, Shell::BusyBox) else { return };
