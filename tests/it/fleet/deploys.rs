@@ -3,6 +3,7 @@
 use super::app::App;
 use super::site::Site;
 use super::site::wait_until_all_answer;
+use super::systemd::kept_up_somehow;
 
 #[test]
 fn three_hosts_go_forward_survive_a_broken_release_and_go_back() {
@@ -60,6 +61,7 @@ fn a_rollback_can_name_its_release_and_be_rolled_back_itself() {
     let Some(site) = Site::on_three_hosts("a_rollback_can_name_its_release_and_be_rolled_back_itself") else {
         return;
     };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     let second = site.runs("v2");
     let third = site.runs("v3");

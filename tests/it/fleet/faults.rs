@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::app::App;
 use super::settings::Settings;
 use super::site::Site;
+use super::systemd::kept_up_somehow;
 use crate::support::fleet::NOBODY;
 
 /// A fault in the configuration or the project, and how rdeploy must end.
@@ -44,6 +45,7 @@ fn a_failing_build_or_hook_leaves_everything_as_it_was() {
     let Some(site) = Site::on_three_hosts("a_failing_build_or_hook_leaves_everything_as_it_was") else {
         return;
     };
+    let site = kept_up_somehow(site);
     let faults = [
         Fault {
             name: "the build fails",

@@ -8,6 +8,7 @@ use super::settings::Settings;
 use super::site::PATIENCE;
 use super::site::Site;
 use super::site::wait_until_all_answer;
+use super::systemd::kept_up_somehow;
 use crate::support::fleet::eventually;
 
 const LEASE: Duration = Duration::from_secs(4);
@@ -38,6 +39,7 @@ fn a_client_killed_during_the_restart_leaves_hosts_that_put_themselves_back() {
 fn a_client_killed_during_verification_leaves_hosts_that_put_themselves_back() {
     let test = "a_client_killed_during_verification_leaves_hosts_that_put_themselves_back";
     let Some(site) = Site::on_three_hosts(test) else { return };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     site.write_app(&App::version("v2"));
     with_short_lease(&site, |settings| {
@@ -53,6 +55,7 @@ fn a_client_killed_during_verification_leaves_hosts_that_put_themselves_back() {
 fn a_client_killed_half_way_through_a_rolling_batch_leaves_hosts_that_put_themselves_back() {
     let test = "a_client_killed_half_way_through_a_rolling_batch_leaves_hosts_that_put_themselves_back";
     let Some(site) = Site::on_three_hosts(test) else { return };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     site.write_app(&App::version("v2"));
     // Two hosts are switched, proven and waiting for the third one, which is half-way.

@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::site::Site;
+use super::systemd::kept_up_somehow;
 
 #[test]
 fn of_two_deploys_at_once_one_wins_and_the_other_names_the_owner() {
@@ -9,6 +10,7 @@ fn of_two_deploys_at_once_one_wins_and_the_other_names_the_owner() {
     else {
         return;
     };
+    let site = kept_up_somehow(site);
     site.runs("v1");
     site.write_app(&App::version("v2"));
     site.configure(|settings| {

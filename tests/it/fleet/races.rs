@@ -7,6 +7,7 @@ use crate::support::start::StartLine;
 
 use super::app::App;
 use super::site::Site;
+use super::systemd::kept_up_somehow;
 
 /// How many are started together: twice as many as sshd lets in at once before it turns some away.
 const DEPLOYS: usize = 20;
@@ -15,6 +16,7 @@ const DEPLOYS: usize = 20;
 fn of_twenty_deploys_at_one_instant_one_runs_at_a_time_under_sshds_own_limits() {
     let test = "of_twenty_deploys_at_one_instant_one_runs_at_a_time_under_sshds_own_limits";
     let Some(site) = Site::on_own_hosts(test, 3) else { return };
+    let site = kept_up_somehow(site);
     site.on_every_host(|host| {
         host.root(
             "sed -i '/^MaxStartups/d; /^PerSourcePenalties/d' /etc/ssh/sshd_config\n\

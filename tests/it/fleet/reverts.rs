@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::site::Site;
+use super::systemd::kept_up_somehow;
 use crate::support::fleet::eventually;
 
 /// A hook that says it runs and then hangs until a file appears.
@@ -10,6 +11,7 @@ const HANGING: &str = "after_switch = [{ run = \"touch $HOME/switched; while [ !
 #[test]
 fn a_failure_on_one_of_three_hosts_puts_all_back() {
     let Some(site) = Site::on_three_hosts("a_failure_on_one_of_three_hosts_puts_all_back") else { return };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     site.write_app(&App::version("v2"));
     site.configure(|settings| {
@@ -24,6 +26,7 @@ fn a_failure_on_one_of_three_hosts_puts_all_back() {
 #[test]
 fn ctrl_c_while_hosts_are_switched_puts_all_back() {
     let Some(site) = Site::on_three_hosts("ctrl_c_while_hosts_are_switched_puts_all_back") else { return };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     site.write_app(&App::version("v2"));
     site.configure(|settings| settings.hooks = HANGING.into());
@@ -39,6 +42,7 @@ fn ctrl_c_while_hosts_are_switched_puts_all_back() {
 #[test]
 fn a_host_whose_cable_is_cut_puts_itself_back() {
     let Some(site) = Site::on_own_hosts("a_host_whose_cable_is_cut_puts_itself_back", 2) else { return };
+    let site = kept_up_somehow(site);
     let first = site.runs("v1");
     site.write_app(&App::version("v2"));
     site.configure(|settings| {

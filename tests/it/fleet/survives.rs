@@ -7,6 +7,7 @@ use super::app::App;
 use super::run::Running;
 use super::site::PATIENCE;
 use super::site::Site;
+use super::systemd::kept_up_somehow;
 use crate::support::fleet::eventually;
 
 /// A hook that says that its host is switched, and then hangs.
@@ -75,6 +76,7 @@ fn a_client_that_died_before_a_host_was_rebooted_is_recovered_from() {
     else {
         return;
     };
+    let site = kept_up_somehow(site);
     let (deploy, first) = switched_everywhere(&site);
     // Cut off, the host does not hear of the client's death before the power goes.
     site.fleet().cut_link(2);
@@ -90,6 +92,7 @@ fn a_killed_guardian_is_succeeded_while_the_client_lives() {
     let Some(site) = Site::on_three_hosts("a_killed_guardian_is_succeeded_while_the_client_lives") else {
         return;
     };
+    let site = kept_up_somehow(site);
     let (deploy, first) = switched_everywhere(&site);
     site.host(2).root(&format!("kill -KILL {}", guardian(&site, 2)));
     deploy.wait().ends_with(5).says("10.77.0.2");
@@ -100,6 +103,7 @@ fn a_killed_guardian_is_succeeded_while_the_client_lives() {
 #[test]
 fn a_host_whose_sshd_is_killed_puts_itself_back() {
     let Some(site) = Site::on_own_hosts("a_host_whose_sshd_is_killed_puts_itself_back", 2) else { return };
+    let site = kept_up_somehow(site);
     let (deploy, first) = switched_everywhere(&site);
     // Every process of it, that of this login last; systemd may start the service again.
     site.host(2).root("pids=$(pgrep -x sshd)\nsetsid sh -c \"kill -KILL $(echo $pids)\" >/dev/null 2>&1 &");
@@ -139,6 +143,7 @@ fn a_disk_that_fills_up_while_the_release_arrives_leaves_everything_as_it_was() 
     else {
         return;
     };
+    let site = kept_up_somehow(site);
     site.small_disk(site.host(2), "64m");
     let first = site.runs("v1");
     let Site { user, deploy_to, .. } = &site;

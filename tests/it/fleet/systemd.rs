@@ -6,6 +6,7 @@ use super::site::PATIENCE;
 use super::site::Site;
 use super::workers::Keeper;
 use crate::support::fleet::eventually;
+use crate::support::full::is_full;
 
 /// The unit, which leads through `current`.
 fn unit(site: &Site, more: &str) -> String {
@@ -33,6 +34,12 @@ pub(super) fn with_user_unit(mut site: Site) -> Site {
         );
     });
     site
+}
+
+/// For a test that is not about what keeps the app up: a unit, which costs a host far less than PM2 and two
+/// workers. In a full run those.
+pub(super) fn kept_up_somehow(site: Site) -> Site {
+    if is_full() { site } else { with_user_unit(site) }
 }
 
 #[test]

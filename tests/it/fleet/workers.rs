@@ -47,7 +47,7 @@ impl Site {
             let (pid, cwd) = line.split_once(' ').unwrap();
             (pid.parse().unwrap(), cwd.to_owned())
         };
-        host.must(&self.user, &script).lines().map(worker).collect()
+        host.inside(&self.user, &script).lines().map(worker).collect()
     }
 
     const WORKERS_OF_PM2: &str = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\
