@@ -113,7 +113,8 @@ impl<H: Host> Transaction<'_, H> {
                     host: self.name(place),
                     text: "it had committed after all, and stays with the new release".to_owned(),
                 });
-                self.become_stage(place, Stage::Committed);
+                // It was told ahead, and went all the way before its answers were heard.
+                self.pass_through(place, Stage::Committed);
             }
             HostError::GuardianDied { .. } => {
                 let heals = "nothing on it puts it back now; the next deploy to it does that first";
@@ -147,7 +148,8 @@ impl<H: Host> Transaction<'_, H> {
         if let Some(member) = self.fleet.members.get_mut(place) {
             member.silent = true;
         }
-        if matches!(was, Some(Stage::Locked | Stage::Prepared)) {
+        let may_be_switched = self.fleet.members.get(place).is_some_and(Member::may_be_switched);
+        if matches!(was, Some(Stage::Locked | Stage::Prepared)) && !may_be_switched {
             let text = format!(
                 "{why}; it was not switched and runs what it ran, and its lock is free within 5 minutes"
             );

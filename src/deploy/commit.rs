@@ -9,7 +9,6 @@ use super::Stage;
 use super::fleet::OnFailure;
 use super::fleet::Round;
 use super::fleet::Stopped;
-use super::plan;
 use super::transaction::Hurry;
 use super::transaction::Job;
 use super::transaction::Transaction;
@@ -19,7 +18,6 @@ use crate::host::Action;
 use crate::host::Host;
 use crate::host::HostError;
 use crate::release::ReleaseId;
-use crate::release::retention;
 
 /// How often a host is asked to commit. An answer that was lost on its way is had by asking again.
 const TRIES: usize = 2;
@@ -107,17 +105,11 @@ impl<H: Host> Transaction<'_, H> {
         job: Job<'_>,
         release: ReleaseId,
     ) -> Result<(), HostError> {
-        let point = match job {
-            Job::Deploy(_) | Job::Resume(..) => "after_deploy",
-            Job::Rollback(_) => "after_rollback",
-        };
-        let mut prune = Vec::new();
-        if job.artifact_for(&member.facts).is_some() {
-            let standings: Vec<_> = plan::standings(&member.facts).collect();
-            prune = retention::prunable(&standings, release, member.facts.live(), self.keep);
-        }
+        let point = job.point_after_commit();
+        let prune = self.prunable(member, job, release);
         let host = &member.host;
         self.warn(host, self.hooks(member, point).await);
+        self.announce_closing(member, job, release);
         self.warn(host, host.act(&Action::Finish(prune), &|say| self.heard(host, say)).await);
         self.warn(host, host.leave().await);
         self.enter(host, Phase::Done);

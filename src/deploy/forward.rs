@@ -53,6 +53,7 @@ impl<H: Host> Transaction<'_, H> {
             attempt.branch = artifact.branch.clone().unwrap_or_default();
         }
         host.begin(&attempt).await?;
+        self.announce(member, job, release);
         if let Some(artifact) = artifact {
             self.enter(host, Phase::Uploading);
             let uploading = AtomicBool::new(true);

@@ -14,6 +14,7 @@
 //! | `lock` | every lock or none |
 //! | `patience` | how long a held lock is waited for |
 //! | `forward` | prepare, the barrier, what runs once |
+//! | `ahead` | what a host is told before it is asked |
 //! | `switch` | the switch, batch by batch, and the pause |
 //! | `commit` | the commit, and cleaning up after it |
 //! | `back` | the way back |
@@ -22,6 +23,7 @@
 //! | `told` | what is stated of all that |
 //! | `outcome` | how it ended: sentence and exit code |
 
+mod ahead;
 mod back;
 mod commit;
 mod fleet;

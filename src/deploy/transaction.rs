@@ -37,6 +37,14 @@ pub enum Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// The point of the user's hooks that follow the commit.
+    pub(super) fn point_after_commit(self) -> &'static str {
+        match self {
+            Job::Deploy(_) | Job::Resume(..) => "after_deploy",
+            Job::Rollback(_) => "after_rollback",
+        }
+    }
+
     /// The artifact that a host has to be sent, where it is not there yet.
     pub(super) fn artifact_for(self, facts: &Facts) -> Option<&'a Artifact> {
         match self {
@@ -157,6 +165,16 @@ impl<H: Host> Transaction<'_, H> {
         if let Some(member) = self.fleet.members.get_mut(place) {
             debug_assert!(member.stage.may_become(stage), "{:?} to {stage:?}", member.stage);
             member.stage = stage;
+        }
+    }
+
+    /// Notes that a host went on to `stage` by every stage on the way there.
+    pub(super) fn pass_through(&mut self, place: usize, stage: Stage) {
+        for next in [Stage::Prepared, Stage::Switched, Stage::Verified, Stage::Committed] {
+            let was = self.fleet.members.get(place).map(|member| member.stage);
+            if next <= stage && was.is_some_and(|was| was < next && was.may_become(next)) {
+                self.become_stage(place, next);
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 //! `sh/guardian.sh` says how the two sides talk.
 
 mod agent;
+mod ahead;
+mod beside;
 mod hold;
 mod lines;
 mod operate;
@@ -79,6 +81,17 @@ impl Action {
             Self::Stop => "stop",
         }
     }
+}
+
+/// What a host is told ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upcoming {
+    /// The upload, which whatever follows waits for.
+    Upload,
+    /// What the guardian does.
+    Act(Action),
+    /// It leaves.
+    Leave,
 }
 
 /// How an upload gets on.
@@ -217,8 +230,17 @@ pub trait Host: Send + Sync + 'static {
     /// Frees the lock as if it had never been taken; it can be asked for again.
     fn release(&self) -> impl Future<Output = Result<(), HostError>> + Send;
 
-    /// Names the release this attempt is about.
+    /// Names the release this attempt is about. What keeps a host from noting it is told by what follows.
     fn begin(&self, attempt: &Attempt) -> impl Future<Output = Result<(), HostError>> + Send;
+
+    /// Says what is asked next, in this order, as long as everything goes well: a host may begin each as soon as
+    /// the one before has ended well, so that it waits for no word from here. All of it is still asked with
+    /// [`Host::upload`], [`Host::act`] and [`Host::leave`], which then tell what came of it.
+    ///
+    /// Where something is left of what was said before, this says nothing.
+    fn announce(&self, upcoming: &[Upcoming]) {
+        let _ = upcoming;
+    }
 
     /// Sends what the host needs so that it has all of the artifact; `there` is how it stands.
     fn upload(

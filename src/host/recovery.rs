@@ -80,7 +80,7 @@ pub(super) async fn recover(
     };
     if let (Ok(()) | Err(HostError::AlreadyCommitted), Some(attempt)) = (&reverted, &attempt) {
         // Hooks that still follow see the same release.
-        successor.begin(attempt).await?;
+        successor.begin_now(attempt).await?;
     }
     Ok(Recovery { successor, reverted })
 }

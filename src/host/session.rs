@@ -1,21 +1,18 @@
-//! Owns one host as the transaction drives it: what is asked of its guardian, and the channels beside it
-//! for bytes and hooks.
+//! Owns one host as the transaction drives it: what is asked of its guardian. What goes over channels beside it is
+//! in `beside`.
 
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use bytes::Bytes;
-use bytes::BytesMut;
-
 use super::Action;
 use super::Host;
 use super::HostError;
 use super::LockOutcome;
 use super::Progress;
-use super::agent;
-use super::lines::Lines;
+use super::Upcoming;
+use super::ahead::Ahead;
 use super::probe;
 use super::protocol::Facts;
 use super::protocol::Say;
@@ -24,29 +21,25 @@ use super::settings;
 use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
+use super::settings::Verb;
+use super::talk::Milestone;
 use super::talk::Talk;
 use super::unasked::UnaskedCheck;
 use super::upload;
-use super::upload::Part;
-use super::upload::Received;
-use super::upload::Wire;
 use crate::artifact::Artifact;
-use crate::ssh;
-use crate::ssh::Chunk;
 use crate::ssh::Connection;
-use crate::ssh::Exec;
-
-/// How much is sent at a time at least, but for the end.
-const CHUNK: usize = 256 * 1024;
 
 /// How a host begins to say that its disk is full.
-const FULL: &str = "the disk is full";
+pub(super) const FULL: &str = "the disk is full";
+
+/// What the guardian answers to what it was told ahead and does not do.
+const SKIPPED: u32 = 95;
 
 /// Said of a check that cannot be asked from here either.
 pub(super) const UNREADABLE: &str = "the host has no program to ask the release's health check with, and what it says of the check cannot be read; install curl or wget there";
 
-/// How long it takes at most from a hook's end to that of the guardian that ended it.
-const LEAVING: Duration = Duration::from_secs(2);
+/// What is done when a release is named.
+const NAMING: &str = "naming the release";
 
 /// How long a host may take for what needs no work: checks, the lock, leaving.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
@@ -56,6 +49,7 @@ pub struct Session {
     pub(super) settings: SessionSettings,
     pub(super) connection: Connection,
     pub(super) talk: Talk,
+    ahead: Ahead,
     /// What was begun: a successor needs to know it too.
     pub(super) attempt: Mutex<Option<Attempt>>,
     /// The guardian that follows this one: it took over when this one died, or will ask for the lock again.
@@ -71,9 +65,17 @@ impl Session {
         let tar = settings
             .tar()
             .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
-        let talk = Talk::start(connection.clone(), settings.root(), &tar).await?;
+        let start = Talk::start(connection.clone(), settings.root(), &tar);
+        let ahead = async {
+            // For the release, or the first hook.
+            if matches!(settings.verb, Verb::Deploy | Verb::Resume) || !settings.hooks.is_empty() {
+                connection.open_ahead();
+            }
+        };
+        let (talk, ()) = tokio::join!(start, ahead);
+        let talk = talk?;
         let (attempt, successor) = (Mutex::default(), OnceLock::new());
-        Ok(Self { settings, connection, talk, attempt, successor, heir: false })
+        Ok(Self { settings, connection, talk, ahead: Ahead::default(), attempt, successor, heir: false })
     }
 
     /// The guardian there is now.
@@ -95,23 +97,67 @@ impl Session {
         }
     }
 
+    /// Names the release, and waits until the host has noted it.
+    pub(super) async fn begin_now(&self, attempt: &Attempt) -> Result<(), HostError> {
+        self.begin(attempt).await?;
+        self.begun().await
+    }
+
+    /// Waits until the host has noted the release, where that is not known yet.
+    async fn begun(&self) -> Result<(), HostError> {
+        let living = self.living();
+        let Some(asked) = living.ahead.begun() else { return Ok(()) };
+        match living.talk.answer(asked, NAMING, ANSWER_LIMIT, &|_| ()).await? {
+            Ok(()) => Ok(()),
+            Err(code) => Err(self.refused("begin", code).await),
+        }
+    }
+
+    /// What came of something that was told ahead; nothing where it was not, or is not done.
+    async fn told_ahead(
+        &self,
+        intent: &str,
+        doing: &'static str,
+        limit: Duration,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<Option<Result<(), u32>>, HostError> {
+        let living = self.living();
+        let Some(asked) = living.ahead.take(intent) else { return Ok(None) };
+        match living.talk.answer(asked, doing, limit, heard).await? {
+            Err(SKIPPED) => Ok(None),
+            answer => Ok(Some(answer)),
+        }
+    }
+
+    /// What an action is called on the wire and in words, and how long it may take.
+    fn words(&self, action: &Action) -> (String, &'static str, Duration) {
+        let long = Duration::from_secs(1800);
+        let proving = self.settings.activate_limit() + Duration::from_secs(10);
+        match action {
+            Action::Prepare => ("prepare".to_owned(), "preparing the release", long),
+            Action::Ready => ("ready".to_owned(), "making the release ready", long),
+            Action::Activate => ("activate".to_owned(), "switching to the release", proving),
+            Action::Recheck => ("recheck".to_owned(), "checking the release again", proving),
+            Action::Commit => ("commit".to_owned(), "committing the release", ANSWER_LIMIT),
+            Action::Finish(prune) => {
+                let ids = prune.iter().map(|id| format!(" {id}")).collect::<String>();
+                (format!("finish{ids}"), "cleaning up", Duration::from_secs(600))
+            }
+            Action::Absent(hosts) => (
+                format!("absent {}", settings::words(hosts)),
+                "noting which hosts are left behind",
+                ANSWER_LIMIT,
+            ),
+            Action::Stop => ("stop".to_owned(), "ending the app", ANSWER_LIMIT),
+        }
+    }
+
     /// Asks something of which the answer is what the host says meanwhile.
     pub(super) async fn facts(&self, intent: &str, doing: &'static str) -> Result<Facts, HostError> {
         let facts = Mutex::new(Facts::default());
         let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
         self.done(intent, doing, ANSWER_LIMIT, &heard).await?;
         Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Fetches what an action wrote; the failure itself matters more than this.
-    pub(super) async fn written(&self, action: &str) -> String {
-        let command = agent::beside(&self.living().settings.run(), "output", &[action]);
-        let fetch = self.connection.run(&command, Bytes::new());
-        match tokio::time::timeout(ANSWER_LIMIT, fetch).await {
-            // Some are written over blanks that keep the space for them.
-            Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
-            _ => String::new(),
-        }
     }
 
     pub(super) async fn refused(&self, action: &str, code: u32) -> HostError {
@@ -129,81 +175,6 @@ impl Session {
         let reason = telling
             .map_or_else(|| format!("{action} failed with code {code} and wrote nothing"), str::to_owned);
         HostError::Refused { reason, output }
-    }
-}
-
-impl Wire for Session {
-    async fn receive(
-        &self,
-        args: &[String],
-        parts: &[Part],
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Received, HostError> {
-        let doing = "sending the release";
-        let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let command = agent::beside(&self.living().settings.run(), "receive", &args);
-        let Exec { mut stdin, mut output } = self.connection.exec(&command).await.map_err(channel)?;
-        let reading = |source: std::io::Error| HostError::Channel {
-            doing: "reading the artifact",
-            source: source.into(),
-        };
-        let feed = async {
-            let (mut sent, mut waiting) = (0, BytesMut::new());
-            for (n, part) in (1..).zip(parts) {
-                let mut offset = 0;
-                loop {
-                    let chunk = part.chunk(offset).await.map_err(reading)?;
-                    offset += chunk.len() as u64;
-                    waiting.extend_from_slice(&chunk);
-                    // What is small goes in one piece, whatever it consists of.
-                    let is_part_over = chunk.is_empty();
-                    if waiting.len() >= CHUNK || (is_part_over && n == parts.len() && !waiting.is_empty()) {
-                        sent += waiting.len() as u64;
-                        // What it refused is told by the command itself, below.
-                        if stdin.write(waiting.split().freeze()).await.is_err() {
-                            return Ok(());
-                        }
-                        progress(sent);
-                    }
-                    if is_part_over {
-                        break;
-                    }
-                }
-            }
-            let _ = stdin.close().await;
-            Ok(())
-        };
-        let listen = async {
-            let (mut text, mut errors) = (Vec::new(), Vec::new());
-            let mut exit = ssh::Exit::default();
-            while let Some(chunk) = output.next().await {
-                match chunk {
-                    Chunk::Stdout(bytes) => text.extend_from_slice(&bytes),
-                    Chunk::Stderr(bytes) if errors.len() < 16384 => errors.extend_from_slice(&bytes),
-                    Chunk::Stderr(_) => {}
-                    Chunk::Ended(ended) => exit = ended,
-                }
-            }
-            (String::from_utf8_lossy(&text).into_owned(), String::from_utf8_lossy(&errors).into_owned(), exit)
-        };
-        // Nothing that is done beside a guardian may go on without it.
-        let (fed, (text, errors, exit)) = tokio::select! {
-            biased;
-            both = async { tokio::join!(feed, listen) } => both,
-            death = self.living().talk.gone(doing) => return Err(death),
-        };
-        fed?;
-        if let Some(received) = upload::answer(exit.code, &text) {
-            return Ok(received);
-        }
-        let text = text + &errors;
-        if exit.code.is_none() && self.connection.is_closed() {
-            return Err(HostError::Lost { doing, stderr: text });
-        }
-        let full = text.lines().find(|line| line.starts_with(FULL));
-        let cause = full.or_else(|| text.lines().next()).unwrap_or("it wrote nothing");
-        Err(HostError::Refused { reason: format!("{doing} failed: {cause}"), output: text })
     }
 }
 
@@ -256,7 +227,26 @@ impl Host for Session {
         let living = self.living();
         *living.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt.clone());
         let intent = format!("begin {}", attempt.line());
-        self.done(&intent, "naming the release", ANSWER_LIMIT, &|_| ()).await
+        living.ahead.begin(living.talk.send(&intent, NAMING)?);
+        Ok(())
+    }
+
+    fn announce(&self, upcoming: &[Upcoming]) {
+        let living = self.living();
+        if !living.ahead.is_empty() {
+            return;
+        }
+        for next in upcoming {
+            let (intent, milestone) = match next {
+                Upcoming::Upload => ("received".to_owned(), None),
+                Upcoming::Act(Action::Commit) => ("commit".to_owned(), Some(Milestone::Committed)),
+                Upcoming::Act(action) => (self.words(action).0, None),
+                Upcoming::Leave => ("bye".to_owned(), Some(Milestone::Left)),
+            };
+            // A guardian that is gone is noticed by whoever asks.
+            let Ok(asked) = living.talk.announce(&intent, milestone) else { return };
+            living.ahead.push(intent, asked);
+        }
     }
 
     async fn upload(
@@ -265,82 +255,31 @@ impl Host for Session {
         there: &Facts,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), HostError> {
-        upload::upload(self, artifact, there, progress).await
+        let refused = async {
+            match self.begun().await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        tokio::select! {
+            uploaded = upload::upload(self, artifact, there, progress) => uploaded,
+            // It would wait for that in vain.
+            error = refused => Err(error),
+        }
     }
 
     async fn act(&self, action: &Action, heard: &(dyn Fn(Say) + Send + Sync)) -> Result<(), HostError> {
-        let (intent, doing, limit) = match action {
-            Action::Prepare => ("prepare".to_owned(), "preparing the release", Duration::from_secs(1800)),
-            Action::Ready => ("ready".to_owned(), "making the release ready", Duration::from_secs(1800)),
-            Action::Activate => {
-                let limit = self.settings.activate_limit() + Duration::from_secs(10);
-                ("activate".to_owned(), "switching to the release", limit)
-            }
-            Action::Recheck => {
-                let limit = self.settings.activate_limit() + Duration::from_secs(10);
-                ("recheck".to_owned(), "checking the release again", limit)
-            }
-            Action::Commit => ("commit".to_owned(), "committing the release", ANSWER_LIMIT),
-            Action::Finish(prune) => {
-                let ids = prune.iter().map(|id| format!(" {id}")).collect::<String>();
-                (format!("finish{ids}"), "cleaning up", Duration::from_secs(600))
-            }
-            Action::Absent(hosts) => (
-                format!("absent {}", settings::words(hosts)),
-                "noting which hosts are left behind",
-                ANSWER_LIMIT,
-            ),
-            Action::Stop => ("stop".to_owned(), "ending the app", ANSWER_LIMIT),
-        };
-        self.done(&intent, doing, limit, heard).await
+        let (intent, doing, limit) = self.words(action);
+        self.begun().await?;
+        match self.told_ahead(&intent, doing, limit, heard).await? {
+            Some(Ok(())) => Ok(()),
+            Some(Err(code)) => Err(self.refused(action.name(), code).await),
+            None => self.done(&intent, doing, limit, heard).await,
+        }
     }
 
     async fn hook(&self, hook: &HookScript, line: &(dyn Fn(&str) + Send + Sync)) -> Result<(), HostError> {
-        let doing = "running a hook";
-        let number = hook.number.to_string();
-        let command = agent::beside(&self.living().settings.run(), "hook", &[&number]);
-        let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
-        let Exec { stdin, output } = self.connection.exec(&command).await.map_err(channel)?;
-        let mut watched = output;
-        let mut text = String::new();
-        let mut lines = Lines::default();
-        let mut exit = ssh::Exit::default();
-        let listen = async {
-            while let Some(chunk) = watched.next().await {
-                match chunk {
-                    Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => lines.push(&bytes, |found| {
-                        text.push_str(found);
-                        text.push('\n');
-                        line(found);
-                    }),
-                    Chunk::Ended(ended) => exit = ended,
-                }
-            }
-        };
-        let timed_out = tokio::select! {
-            biased;
-            listened = tokio::time::timeout(hook.hook.timeout, listen) => listened.is_err(),
-            death = self.living().talk.gone(doing) => return Err(death),
-        };
-        drop(stdin);
-        lines.finish(|found| text.push_str(found));
-        let timeout = timed_out.then_some(hook.hook.timeout);
-        if timed_out {
-            // The command would go on writing long after its channel is closed.
-            let _ = self.living().talk.ask("kill hook", "ending a hook", ANSWER_LIMIT, &|_| ()).await;
-        }
-        if exit.code.is_none() && !timed_out {
-            // A guardian that leaves ends what runs beside it first.
-            let gone = self.living().talk.gone(doing);
-            if let Ok(death) = tokio::time::timeout(LEAVING, gone).await {
-                return Err(death);
-            }
-        }
-        match exit.code {
-            Some(0) if !timed_out => Ok(()),
-            None if !timed_out && self.connection.is_closed() => Err(HostError::Lost { doing, stderr: text }),
-            code => Err(HostError::Command { command: hook.hook.run.clone(), code, timeout, output: text }),
-        }
+        self.run_hook(hook, line).await
     }
 
     async fn heartbeat(&self, limit: Duration) -> Result<(), HostError> {
@@ -354,7 +293,18 @@ impl Host for Session {
         let doing = "putting the host back";
         let limit = self.settings.activate_limit() + Duration::from_secs(30);
         let living = self.living();
-        match living.talk.ask("revert", doing, limit, heard).await {
+        let committed = || living.talk.has_passed(Milestone::Committed);
+        if committed() {
+            return Err(HostError::AlreadyCommitted);
+        }
+        let answer = living.talk.ask("revert", doing, limit, heard).await;
+        // What it was told ahead goes on after a commit, and then only.
+        match answer {
+            Ok(Err(97)) | Err(_) if committed() => return Err(HostError::AlreadyCommitted),
+            Ok(Err(97)) => {}
+            _ => living.ahead.clear(),
+        }
+        match answer {
             Ok(Ok(())) => Ok(()),
             Ok(Err(code)) => Err(self.refused("revert", code).await),
             Err(death @ HostError::GuardianDied { .. }) if !living.heir => {
@@ -383,7 +333,12 @@ impl Host for Session {
 
     async fn leave(&self) -> Result<(), HostError> {
         let living = self.living();
-        match living.talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await {
+        let left = match self.told_ahead("bye", "leaving", ANSWER_LIMIT, &|_| ()).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => living.talk.ask("bye", "leaving", ANSWER_LIMIT, &|_| ()).await,
+            Err(error) => Err(error),
+        };
+        match left {
             // It would leave its lock, and what is committed half cleaned up, to the next attempt.
             Err(death @ HostError::GuardianDied { .. }) if !living.heir => {
                 let recovery = recovery::recover(living, death, &|_| ()).await?;

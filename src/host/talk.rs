@@ -2,6 +2,7 @@
 //! asked, the heartbeat. Knows not what is asked.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -53,7 +54,18 @@ struct State {
     unheard: Vec<Say>,
     stderr: String,
     gone: bool,
+    /// Something announced with one of these milestones ended well.
+    passed: BTreeSet<Milestone>,
     last_answer: Option<Moment>,
+}
+
+/// What changes what the end of a guardian means, when it was announced and ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Milestone {
+    /// The release is committed.
+    Committed,
+    /// The lock is free, and the guardian ends as it was told to.
+    Left,
 }
 
 /// A moment on both clocks: the one that stands still while the machine sleeps, and the one that does
@@ -80,6 +92,22 @@ struct Question {
     /// The line, for a guardian that could not hear it yet.
     line: Bytes,
     replies: mpsc::UnboundedSender<Reply>,
+    /// Whether what was asked before it has to end well first.
+    announced: bool,
+    milestone: Option<Milestone>,
+}
+
+/// A question under way. It is forgotten when this is dropped, so that the next answer finds its own.
+pub(super) struct Asked {
+    shared: Arc<Shared>,
+    seq: u64,
+    replies: mpsc::UnboundedReceiver<Reply>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.shared.lock().pending.remove(&self.seq);
+    }
 }
 
 enum Reply {
@@ -100,13 +128,19 @@ impl Shared {
                 if state.pending.is_empty() && state.unheard.len() < UNHEARD_AT_MOST {
                     state.unheard.push(say.clone());
                 }
-                for question in state.pending.values() {
-                    let _ = question.replies.send(Reply::Say(say.clone()));
+                // Of what was announced only the first can be what it is about.
+                let first =
+                    state.pending.iter().find(|(_, question)| question.announced).map(|(seq, _)| *seq);
+                for (seq, question) in &state.pending {
+                    if !question.announced || first == Some(*seq) {
+                        let _ = question.replies.send(Reply::Say(say.clone()));
+                    }
                 }
             }
             Line::Ok(seq) => {
                 state.last_answer = Some(Moment::now());
                 if let Some(question) = state.pending.remove(&seq) {
+                    state.passed.extend(question.milestone);
                     let _ = question.replies.send(Reply::Ok);
                 }
             }
@@ -204,27 +238,55 @@ impl Talk {
         limit: Duration,
         heard: &(dyn Fn(Say) + Send + Sync),
     ) -> Result<Result<(), u32>, HostError> {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let asked = self.send(intent, doing)?;
+        self.answer(asked, doing, limit, heard).await
+    }
+
+    /// Asks something of the guardian; the answer is waited for later.
+    pub(super) fn send(&self, intent: &str, doing: &'static str) -> Result<Asked, HostError> {
+        self.put(intent, doing, false, None)
+    }
+
+    /// Asks something that is done as soon as what was asked before has ended well, and not at all otherwise
+    /// (95).
+    pub(super) fn announce(&self, intent: &str, milestone: Option<Milestone>) -> Result<Asked, HostError> {
+        self.put(&format!("then {intent}"), "told what follows", true, milestone)
+    }
+
+    fn put(
+        &self,
+        intent: &str,
+        doing: &'static str,
+        announced: bool,
+        milestone: Option<Milestone>,
+    ) -> Result<Asked, HostError> {
+        let (sender, replies) = mpsc::unbounded_channel();
+        let mut state = self.shared.lock();
+        if state.gone {
+            return Err(self.lost(doing, &state));
+        }
+        state.next += 1;
+        let seq = state.next;
+        let line = Bytes::from(format!("{seq} {intent}\n"));
+        // Under the same lock: said once, or once more after the agent, and never twice to one that hears.
+        let sent = self.lines.send(line.clone());
+        sent.map_err(|_| self.lost(doing, &state))?;
+        state.pending.insert(seq, Question { line, replies: sender, announced, milestone });
+        Ok(Asked { shared: Arc::clone(&self.shared), seq, replies })
+    }
+
+    /// Waits for the answer to a question.
+    pub(super) async fn answer(
+        &self,
+        mut asked: Asked,
+        doing: &'static str,
+        limit: Duration,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<Result<(), u32>, HostError> {
         let unheard = std::mem::take(&mut self.shared.lock().unheard);
         unheard.into_iter().for_each(heard);
-        let seq = {
-            let mut state = self.shared.lock();
-            if state.gone {
-                return Err(self.lost(doing, &state));
-            }
-            state.next += 1;
-            let seq = state.next;
-            let line = Bytes::from(format!("{seq} {intent}\n"));
-            // Under the same lock: said once, or once more after the agent, and never twice to one that hears.
-            let sent = self.lines.send(line.clone());
-            sent.map_err(|_| self.lost(doing, &state))?;
-            state.pending.insert(seq, Question { line, replies: sender });
-            seq
-        };
-        // Forgets the question when the caller is dropped, so that the next answer finds its own.
-        let _forget = Forget { shared: &self.shared, seq };
         let talk = async {
-            while let Some(reply) = receiver.recv().await {
+            while let Some(reply) = asked.replies.recv().await {
                 match reply {
                     Reply::Say(say) => heard(say),
                     Reply::Ok => return Some(Ok(())),
@@ -240,6 +302,11 @@ impl Talk {
         }
     }
 
+    /// Whether something announced with that milestone ended well.
+    pub(super) fn has_passed(&self, milestone: Milestone) -> bool {
+        self.shared.lock().passed.contains(&milestone)
+    }
+
     fn lost(&self, doing: &'static str, state: &State) -> HostError {
         let stderr = state.stderr.clone();
         if self.connection.is_closed() {
@@ -249,15 +316,23 @@ impl Talk {
         }
     }
 
-    /// Waits until the guardian is gone, and says how that was noticed: for what is done beside it.
+    /// Waits until the guardian is gone, and says how that was noticed: for what is done beside it. One that
+    /// leaves as it was told to is not gone: what was done beside it is done.
     pub(super) async fn gone(&self, doing: &'static str) -> HostError {
         self.shared.end.cancelled().await;
+        if self.has_passed(Milestone::Left) {
+            std::future::pending::<()>().await;
+        }
         self.lost(doing, &self.shared.lock())
     }
 
-    /// Whether the guardian answered anything within that time, even if this machine slept meanwhile.
+    /// Whether the guardian answered anything within that time, even if this machine slept meanwhile; or did
+    /// all that it was told to.
     pub(super) fn answered_within(&self, limit: Duration) -> bool {
         let state = self.shared.lock();
+        if state.passed.contains(&Milestone::Left) {
+            return true;
+        }
         !state.gone && state.last_answer.is_some_and(|last| last.is_within(limit))
     }
 
@@ -288,16 +363,5 @@ impl Drop for Talk {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             task.abort();
         }
-    }
-}
-
-struct Forget<'a> {
-    shared: &'a Shared,
-    seq: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.shared.lock().pending.remove(&self.seq);
     }
 }

@@ -16,6 +16,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ChannelError;
@@ -51,7 +52,12 @@ struct Inner {
     handle: Handle<Client>,
     fate: Arc<Fate>,
     channels: Arc<Semaphore>,
+    /// A channel that was opened before anybody needed it.
+    spare: Mutex<Option<JoinHandle<Option<Opened>>>>,
 }
+
+/// A channel for a command, and its place among those that may be open.
+type Opened = (OwnedSemaphorePermit, Channel<Msg>);
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -111,18 +117,41 @@ enum To {
 
 impl Connection {
     pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>) -> Self {
-        Self { inner: Arc::new(Inner { handle, fate, channels: Arc::new(Semaphore::new(CHANNELS)) }) }
+        let channels = Arc::new(Semaphore::new(CHANNELS));
+        Self { inner: Arc::new(Inner { handle, fate, channels, spare: Mutex::default() }) }
+    }
+
+    /// Opens a channel ahead, beside whatever goes on: the next command starts a round trip earlier. A host
+    /// that has no more of them is not asked again.
+    pub fn open_ahead(&self) {
+        let mut spare = self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_some() {
+            return;
+        }
+        let (handle, channels) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.channels));
+        *spare = Some(tokio::spawn(async move {
+            let permit = channels.try_acquire_owned().ok()?;
+            let channel = handle.upgrade()?.handle.channel_open_session().await.ok()?;
+            Some((permit, channel))
+        }));
     }
 
     /// Starts a command. Waits while as many channels are open as a host allows.
     pub async fn exec(&self, command: &Command) -> Result<Exec, ChannelError> {
         let line = command.to_string();
         let inner = Arc::clone(&self.inner);
+        let spare = inner.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         // In a task of its own: a caller that stops waiting must not leave a half-open channel
         // behind. What nobody waits for is dropped, and thereby closed.
         let opening = tokio::spawn(async move {
-            let permit = inner.permit().await?;
-            let channel = inner.session().await?;
+            let ready = match spare {
+                Some(spare) => spare.await.ok().flatten(),
+                None => None,
+            };
+            let (permit, channel) = match ready {
+                Some(opened) => opened,
+                None => (inner.permit().await?, inner.session().await?),
+            };
             let (read, write) = channel.split();
             let sent = write.exec(false, line).await;
             let exec = exec::start(read, write, Arc::clone(&inner.fate), permit);

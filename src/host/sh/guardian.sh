@@ -8,6 +8,11 @@
 # "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
+#   received  from beside: every file of the release is there and proven
+#
+# "SEQ then NAME ARGUMENTS" is announced: it is begun as soon as what was asked before it has ended well,
+# without a way to the client and back in between. Where it did not end well, and when something else is
+# asked, what was announced is skipped: "failed SEQ 95".
 #
 # Stages: locked, switched (from the moment the switch is asked for; again when what was proven does not
 # hold any more), verified, committed, finished; reverting, reverted, undrained, stuck (a person must look);
@@ -19,12 +24,14 @@ guardian() {
     gone=
     action=
     action_n=0
+    queue=
+    broken=
+    received=
     # With its secrets; the attempt's own directory has a copy.
     rm -rf "$META"
     unset AGENT_TEXT
     mkfifo "$RUN/fifo" || return
     exec 3<>"$RUN/fifo"
-    rm -f "$RUN/fifo"
     exec 4<&0 </dev/null
     guardian_pid=$$
     # Signals are ignored in these two, not handled: a handler would end their `read`.
@@ -64,8 +71,16 @@ guardian() {
                 silence=0
                 intent "$rest"
                 ;;
-            say) answer "say $rest" ;;
+            say)
+                # The client has to ask what this host cannot, and then decides.
+                case $rest in probe-needed*) broken=1 ;; esac
+                answer "say $rest"
+                ;;
             done) action_ended "$rest" ;;
+            received)
+                received=1
+                go_on
+                ;;
             tick) ticked ;;
             eof) client_gone "the connection to the client ended" ;;
         esac
@@ -105,6 +120,7 @@ ordered() {
     first_line "$RUN/order"
     answer "say warning $line ordered the host to be put back (rdeploy $ENV unlock --force)"
     [ -z "$action" ] || answer "failed $action_seq 96"
+    skip_queue 96
     client_gone "$line ordered it"
 }
 
@@ -140,63 +156,117 @@ intent() {
             (end_entries "$RUN/pg/$args".*) >/dev/null 2>&1 &
             answer "ok $seq"
             ;;
-        bye)
-            # The answer means that the lock is free.
-            leave
-            answer "ok $seq"
-            ;;
+        bye) say_goodbye ;;
         revert)
             case $stage:$action in
                 reverting:*) action_seq=$seq ;;
                 reverted:*) answer "ok $seq" ;;
                 locked:recover) answer "failed $seq 98" ;;
+                # What was announced goes on.
                 committed:* | finished:*) answer "failed $seq 97" ;;
                 *)
                     [ -z "$action" ] || answer "failed $action_seq 98"
+                    skip_queue 95
                     action_seq=$seq
                     put_back
                     ;;
             esac
             ;;
+        then)
+            queue="$queue$seq $args
+"
+            go_on
+            ;;
         *)
+            skip_queue 95
+            broken=
             if [ -n "$action" ]; then
                 answer "failed $seq 98"
                 return
             fi
-            case $name:$stage in
-                begin:locked) begin ;;
-                absent:locked)
-                    action_seq=$seq
-                    act absent "$args"
-                    ;;
-                freeze:locked)
-                    action_seq=$seq
-                    if put_line "$RUN/message" "$args"; then
-                        act freeze
-                    else
-                        answer "failed $seq 1"
-                    fi
-                    ;;
-                prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | setup:locked | activate:locked | recheck:verified | commit:verified | \
-                    commit:committed | finish:committed | finish:finished | finish:locked)
-                    [ "$name" != activate ] || stage=switched
-                    action_seq=$seq
-                    # Only release ids follow, where anything does.
-                    # shellcheck disable=SC2086
-                    act "$name" $args
-                    ;;
-                *) answer "failed $seq 98" ;;
-            esac
+            do_next
             ;;
     esac
 }
 
+# go_on: begins what was announced, as far as what comes before it has ended well.
+go_on() {
+    while [ -n "$queue" ] && [ -z "$action" ]; do
+        seq=${queue%% *} args=${queue#* }
+        args=${args%%
+*}
+        name=${args%% *} args=${args#"$name"}
+        args=${args# }
+        # The files of the release come on a channel of their own.
+        [ "$name:$received:$broken" != received:: ] || return 0
+        queue=${queue#*
+}
+        if [ -n "$broken" ]; then
+            answer "failed $seq 95"
+        else
+            do_next
+        fi
+    done
+}
+
+# skip_queue CODE: nothing of what was announced is done any more.
+skip_queue() {
+    while [ -n "$queue" ]; do
+        answer "failed ${queue%% *} $1"
+        queue=${queue#*
+}
+    done
+}
+
+# do_next: what $name asks with $args, where this is the time for it.
+do_next() {
+    case $name:$stage in
+        begin:locked) begin ;;
+        received:locked) answer "ok $seq" ;;
+        absent:locked)
+            action_seq=$seq
+            act absent "$args"
+            ;;
+        freeze:locked)
+            action_seq=$seq
+            if put_line "$RUN/message" "$args"; then
+                act freeze
+            else
+                refuse 1
+            fi
+            ;;
+        prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | setup:locked | activate:locked | recheck:verified | commit:verified | \
+            commit:committed | finish:committed | finish:finished | finish:locked)
+            [ "$name" != activate ] || stage=switched
+            action_seq=$seq
+            # Only release ids follow, where anything does.
+            # shellcheck disable=SC2086
+            act "$name" $args
+            ;;
+        bye:finished) say_goodbye ;;
+        *) refuse 98 ;;
+    esac
+}
+
+# refuse CODE: what is asked now is not done.
+refuse() {
+    broken=1
+    answer "failed $seq $1"
+}
+
+# say_goodbye: the answer means that the lock is free.
+say_goodbye() {
+    leave
+    answer "ok $seq"
+}
+
 # begin: what the attempt is about, quoted by the client, read by every action.
 begin() {
+    received=
     if put_line "$RUN/attempt" "$args" && load "$RUN"; then
         answer "ok $seq"
     else
-        answer "failed $seq 1"
+        refuse 1
     fi
 }
 
@@ -275,8 +345,11 @@ action_ended() {
         go_alone
     elif [ "$ended_code" = 0 ]; then
         answer "ok $action_seq"
+        go_on
     else
+        broken=1
         answer "failed $action_seq $ended_code"
+        go_on
     fi
 }
 
@@ -289,6 +362,7 @@ note_revert() {
 client_gone() {
     [ -z "$gone" ] || return 0
     gone=$1
+    queue=
     exec >/dev/null 2>&1
     goes_on || go_alone
 }

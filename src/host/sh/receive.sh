@@ -14,6 +14,7 @@
 # Files that are still missing are named by their lines in the manifest, `missing LINE`, and the code is 75. It is
 # 76 when this cannot be done here, and everything has to be sent.
 receive() {
+    await_attempt || return
     beside receive || return
     receive_form=$1 receive_tree=$PRIVATE/incoming/$DIGEST/$TOKEN
     printf '' >"$RUN/out/receive" || return
@@ -34,6 +35,18 @@ receive() {
         END { exit code }
     ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" || return
     forget_others
+    # Opened for both ways, which waits for nobody.
+    [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
+}
+
+# await_attempt: the guardian hears what is received here at about the same time, on another channel.
+await_attempt() {
+    await_tries=0
+    while [ ! -f "$RUN/attempt" ]; do
+        await_tries=$((await_tries + 1))
+        [ -p "$RUN/fifo" ] && [ "$await_tries" -le 300 ] || fail "the guardian was not told what is received" || return
+        nap
+    done
 }
 
 # receive_failed: why, as far as it is known. What fills a disk up does not wait there for the next attempt.

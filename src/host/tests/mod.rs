@@ -2,6 +2,7 @@
 //! real protocol. `rig` is a host in miniature, `guardian` talks to one guardian on it, `parcel` makes
 //! what is uploaded (`upload`: by the client's own rules, from a real artifact); the other files are the scenarios.
 
+mod ahead;
 mod cut_off;
 mod delta;
 mod deploy;
