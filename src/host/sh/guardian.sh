@@ -88,8 +88,10 @@ guardian() {
     # The ticker's `sleep` with it. (bash would tell of it.)
     exec 2>/dev/null
     kill -STOP "$ticker"
-    # shellcheck disable=SC2046
-    kill -KILL "$reader" $(family "$ticker")
+    # Not every kernel tells a process's children; looking for them costs as much as there are processes.
+    read -r ticks <"/proc/$ticker/task/$ticker/children" || ticks=$(family "$ticker")
+    # shellcheck disable=SC2086
+    kill -KILL "$reader" "$ticker" $ticks
     return 0
 }
 
@@ -287,8 +289,8 @@ act() {
     esac
     action_left=$action_limit
     action_code=137
-    # Until it has registered a busy host may take a while.
-    action_patience=15
+    # Until it has registered, a busy host may take a while.
+    action_patience=60
     case $1 in
         prepare | ready | activate | revert)
             # Over what was written when the lock was taken: a full disk must not keep it from running.

@@ -51,9 +51,15 @@ pub(super) fn actions() -> Vec<String> {
 /// The intents that the guardian's loop obeys, and the stages in which it obeys them: the words of the
 /// patterns that it compares with.
 pub(super) fn intents_and_stages() -> Vec<&'static str> {
-    let body = GUARDIAN.split("\nintent() {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body = |name| GUARDIAN.split(name).nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body = [body("\nintent() {"), body("\ndo_next() {")];
     let is_pattern = |line: &&str| line.ends_with(')') || line.ends_with("| \\") || line.contains(") ");
-    let heads = body.lines().map(str::trim).filter(is_pattern).filter_map(|line| line.split(')').next());
+    let heads = body
+        .iter()
+        .flat_map(|body| body.lines())
+        .map(str::trim)
+        .filter(is_pattern)
+        .filter_map(|line| line.split(')').next());
     let patterns = heads.filter(|head| !head.contains(['$', '(', '#']));
     let words = patterns.flat_map(|pattern| pattern.split(['|', ':', '*', '\\', ' ']));
     words.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())).collect()
@@ -109,7 +115,7 @@ pub(super) fn patch(root: &Path, cut_out: Option<&str>) -> String {
     at_head("move_link", "fault_at \"link\" || return");
     at_head("take_lock", "fault_at \"lock\" || return");
     at_head("preflight", "fault_at preflight || { problem \"it was made to fail\"; return; }");
-    at_head("begin", "fault_at begin || { answer \"failed $seq 1\"; return; }");
+    at_head("begin", "fault_at begin || { refuse 1; return; }");
     at_head("leave", "fault_at leave");
     at_head("undo_main", "work_name=undo; fault_at undo || return");
     at_head("derive", &format!("ROOT={}", root.display()));

@@ -20,6 +20,8 @@ pub(super) enum Story {
     Deploy,
     /// Going back to the release before.
     Rollback,
+    /// A deploy to one host without hooks, which is told everything ahead.
+    Alone,
     /// Putting back what was switched, because the host in the middle has failed after its switch.
     Revert,
     /// The next deploy settling what an attempt left whose client and guardians all died after the switch.
@@ -67,17 +69,22 @@ impl Story {
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Rollback => &["--rollback"],
-            Self::Deploy | Self::Revert | Self::Recovery => &[],
+            Self::Deploy | Self::Alone | Self::Revert | Self::Recovery => &[],
         }
     }
 
     /// Whether a place belongs to it, of those that it comes by.
     fn includes(self, place: &str) -> bool {
         match self {
-            Self::Deploy | Self::Rollback => true,
+            Self::Deploy | Self::Alone | Self::Rollback => true,
             Self::Revert => place.starts_with("revert: "),
             Self::Recovery => place.starts_with("recover: ") || place.starts_with("undo: "),
         }
+    }
+
+    /// How many hosts take part.
+    fn hosts(self) -> usize {
+        if self == Self::Alone { 1 } else { HOSTS }
     }
 
     /// Brings the hosts to where it starts, and writes the configuration with which it is told.
@@ -87,6 +94,7 @@ impl Story {
         let configure = |hook: &str| site.configure(lease, hook, "");
         match self {
             Self::Deploy => configure(""),
+            Self::Alone => site.configure_alone(lease),
             // One after the other, and the first one proven again after a pause.
             Self::Rollback => site.configure(lease, "", "rollout = { first = 1, batch = 1, pause = \"1s\" }"),
             Self::Revert => configure(&site.fails_in_the_middle()),
@@ -106,14 +114,15 @@ impl Story {
     }
 
     /// The places that this story comes by on the first and on the last host, in order.
-    pub(super) fn places(self, site: &Site) -> [(usize, Vec<String>); 2] {
+    pub(super) fn places(self, site: &Site) -> Vec<(usize, Vec<String>)> {
         self.opens(site, false);
         site.record();
         let ended = site.start(self.arguments()).wait();
         let expected = if self == Self::Revert { 5 } else { 0 };
         assert_eq!(ended.code, Some(expected), "{self:?} with nothing in its way\n{ended}");
         let on = |n| (n, site.recorded(n).into_iter().filter(|place| self.includes(place)).collect());
-        let places = [on(1), on(HOSTS)];
+        let mut places = vec![on(1)];
+        places.extend((self.hosts() > 1).then(|| on(HOSTS)));
         site.forget();
         site.deploys();
         places
@@ -169,8 +178,9 @@ impl Case {
 
     /// What holds at every end. Returns whether the hosts differ, which only the window may leave.
     fn judge(&self, site: &Site, before: &[Standing], ended: &Ended) -> bool {
-        let now = site.standing();
-        let orphaned: Vec<usize> = (1..=HOSTS).filter(|n| site.is_orphaned(*n)).collect();
+        let hosts = self.story.hosts();
+        let now = &site.standing()[..hosts];
+        let orphaned: Vec<usize> = (1..=hosts).filter(|n| site.is_orphaned(*n)).collect();
         let context = || format!("before {before:?}\nnow {now:?}\norphaned {orphaned:?}\n{ended}");
         let recovers = self.story == Story::Recovery;
         let undoes = matches!(self.story, Story::Revert | Story::Recovery);
@@ -182,7 +192,7 @@ impl Case {
             context()
         );
         let settled: Vec<&Standing> =
-            (1..=HOSTS).filter(|n| !orphaned.contains(n)).map(|n| &now[n - 1]).collect();
+            (1..=hosts).filter(|n| !orphaned.contains(n)).map(|n| &now[n - 1]).collect();
         let old = before[0].clone();
         match ended.code {
             None => assert_eq!(self.fault, Fault::ClientKilled, "{}", context()),
@@ -194,7 +204,7 @@ impl Case {
                 );
             }
             Some(3 | 5) => assert!(
-                settled.iter().all(|host| **host == old) && (recovers || settled.len() == HOSTS),
+                settled.iter().all(|host| **host == old) && (recovers || settled.len() == hosts),
                 "it said that every host runs what it ran\n{}",
                 context()
             ),
@@ -214,7 +224,7 @@ impl Case {
                 context()
             );
         }
-        for n in (1..=HOSTS).filter(|n| !orphaned.contains(n)) {
+        for n in (1..=hosts).filter(|n| !orphaned.contains(n)) {
             site.is_clean_on(n);
             if self.fault != Fault::GuardianKilled && !recovers {
                 site.is_swept_on(n);

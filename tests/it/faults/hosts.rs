@@ -81,13 +81,14 @@ impl Hosts {
         Self { process, _said: said, dir: dir.to_owned(), wires, known }
     }
 
-    /// `[ssh]` and the hosts of `[env.prod]` for `deploy.toml`; each has a role of its name.
-    pub(super) fn config(&self) -> String {
+    /// What `deploy.toml` says of them; `first` leaves all others out.
+    pub(super) fn config(&self, first: bool) -> String {
         let dir = self.dir.display();
         let host = |(n, wire): (usize, &Wire)| {
             format!("  {{ address = \"u@127.0.0.1:{}\", roles = [\"h{}\"] }},\n", wire.port(), n + 1)
         };
-        let hosts: String = self.wires.iter().enumerate().map(host).collect();
+        let hosts: String =
+            self.wires.iter().enumerate().take(if first { 1 } else { HOSTS }).map(host).collect();
         format!(
             "[ssh]\nidentity = [\"{dir}/login_key\"]\nknown_hosts = [\"{dir}/known_hosts\"]\n\
              connect_timeout = \"60s\"\n\n[env.prod]\nhosts = [\n{hosts}]\n"

@@ -1,5 +1,5 @@
 //! The fault matrix on real guardians: every place that a deploy, a rollback, a revert and a recovery come
-//! by × every fault × the first and the last of three hosts. Client and hosts are processes of their own.
+//! by × every fault × the first and the last of three hosts, and one that is alone. Client and hosts are processes of their own.
 //!
 //! The places are those that a run without a fault was seen to come by, so that a new step has its cases
 //! by itself. A plain run takes a part of the cases, spread over places, faults, hosts and shells, and
@@ -155,7 +155,7 @@ fn matrix(test: &str, stories: &[Story], nth: usize, at_least: usize) {
 #[test]
 fn every_fault_at_every_step_leaves_all_hosts_old_or_all_new() {
     let test = "every_fault_at_every_step_leaves_all_hosts_old_or_all_new";
-    matrix(test, &[Story::Deploy, Story::Rollback], 5, AT_LEAST);
+    matrix(test, &[Story::Deploy, Story::Rollback, Story::Alone], 5, AT_LEAST);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn everything_that_a_guardian_can_be_asked_for_is_a_place_of_the_matrix() {
         "stuck",
         "recover",
     ];
-    let spoken = ["begin", "bye"].into_iter().chain(NOT_OF_A_RUN).chain(stages);
+    let spoken = ["begin", "received", "then", "bye"].into_iter().chain(NOT_OF_A_RUN).chain(stages);
     let known: Vec<String> = spoken.map(str::to_owned).chain(agent::actions()).collect();
     let words = agent::intents_and_stages();
     assert!(words.len() > 15, "the guardian's intents were not found: {words:?}");

@@ -81,7 +81,24 @@ impl Site {
     /// Writes `deploy.toml`: with a short lease where somebody is going to be silent, with more hooks, and
     /// with more keys of the environment.
     pub(super) fn configure(&self, lease: Duration, after_switch: &str, more: &str) {
-        let (lease, config) = (lease.as_secs(), self.hosts.config());
+        let hooks = format!(
+            r#"[hooks]
+after_unpack  = [{{ run = 'echo x >"$HOME/unpacked"', undo = 'rm -f "$HOME/unpacked"' }}]
+after_deploy  = ['rm -f "$HOME/unpacked"']
+before_switch = [{{ run = 'echo x >"$HOME/drained"', undo = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}]
+after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}{after_switch}]
+"#
+        );
+        self.write(lease, &hooks, &format!("{}{more}", self.hosts.config(false)));
+    }
+
+    /// The same for the first host alone, without hooks: it is told everything ahead.
+    pub(super) fn configure_alone(&self, lease: Duration) {
+        self.write(lease, "", &self.hosts.config(true));
+    }
+
+    fn write(&self, lease: Duration, hooks: &str, hosts: &str) {
+        let lease = lease.as_secs();
         self.project.configure(&format!(
             r#"app           = "shop"
 deploy_to     = "{DEPLOY_TO}"
@@ -95,13 +112,8 @@ start  = 'basename "$(pwd -P)" >"$HOME/serves"'
 stop   = 'rm "$HOME/serves"'
 status = '[ -s "$HOME/serves" ]'
 
-[hooks]
-after_unpack  = [{{ run = 'echo x >"$HOME/unpacked"', undo = 'rm -f "$HOME/unpacked"' }}]
-after_deploy  = ['rm -f "$HOME/unpacked"']
-before_switch = [{{ run = 'echo x >"$HOME/drained"', undo = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}]
-after_switch  = [{{ run = 'rm -f "$HOME/drained"', on = ["deploy", "rollback"] }}{after_switch}]
-
-{config}{more}
+{hooks}
+{hosts}
 "#
         ));
     }

@@ -142,7 +142,7 @@ fn a_second_stop_leaves_at_once_and_the_hosts_put_themselves_back() {
     running.interrupt();
     let ended = running.wait().ends_with(8);
     insta::assert_snapshot!(ended.error(), @r#"
-    error: host1, host2: it was left before it had answered; unless it had committed, its guardian puts it back by itself, 2 s after it last heard from here at the latest
+    error: host[N]: it was left before it had answered; unless it had committed, its guardian puts it back by itself, 2 s after it last heard from here at the latest
       hint: run the same command again once the host can be reached: it says what stands there, and first undoes what was left undone
 
     the deploy to dev ended without the word of every host ([T]: build [T], prepare [T])

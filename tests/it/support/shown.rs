@@ -41,7 +41,7 @@ impl Names {
             (r"\bport \d{4,5}\b", "port [PORT]"),
             (r"-p \d{4,5}\b", "-p [PORT]"),
             // Which of two hosts fails first is theirs to decide.
-            (r"error: host\d: ", "error: host[N]: "),
+            (r"error: host\d(, host\d)*: ", "error: host[N]: "),
             (r"\bhost\d/fs\b", "host[N]/fs"),
             (r"answer: http://127.0.0.1:\[APP\d\]/", "answer: http://127.0.0.1:[APP]/"),
         ];
