@@ -30,7 +30,7 @@ pub(super) fn set_up_by_hand(site: &Site, version: &str) {
 
 #[test]
 fn an_app_registered_by_hand_is_moved_onto_the_new_release_and_back() {
-    let Some(site) = Site::on_three_hosts("an_app_registered_by_hand_is_moved_onto_the_new_release_and_back")
+    let Some(site) = Site::on_two_hosts("an_app_registered_by_hand_is_moved_onto_the_new_release_and_back")
     else {
         return;
     };
@@ -48,7 +48,7 @@ fn an_app_registered_by_hand_is_moved_onto_the_new_release_and_back() {
 
 #[test]
 fn a_failed_first_deploy_restores_the_app_registered_by_hand() {
-    let Some(site) = Site::on_three_hosts("a_failed_first_deploy_restores_the_app_registered_by_hand") else {
+    let Some(site) = Site::on_two_hosts("a_failed_first_deploy_restores_the_app_registered_by_hand") else {
         return;
     };
     set_up_by_hand(&site, "by-hand");
@@ -77,7 +77,7 @@ fn kept(site: &Site, names: &str) -> Vec<String> {
 
 #[test]
 fn what_pm2_deploy_has_set_up_is_taken_over() {
-    let Some(mut site) = Site::on_three_hosts("what_pm2_deploy_has_set_up_is_taken_over") else { return };
+    let Some(mut site) = Site::on_two_hosts("what_pm2_deploy_has_set_up_is_taken_over") else { return };
     site.theirs = &["source", ".deploys"];
     // `pm2 deploy setup` and a deploy: a clone in `source`, and the app registered from inside it.
     let Site { user, deploy_to, port, .. } = &site;
@@ -114,7 +114,7 @@ fn what_pm2_deploy_has_set_up_is_taken_over() {
 #[test]
 fn what_capistrano_has_deployed_is_taken_over_and_can_be_gone_back_to() {
     let test = "what_capistrano_has_deployed_is_taken_over_and_can_be_gone_back_to";
-    let Some(mut site) = Site::on_three_hosts(test) else { return };
+    let Some(mut site) = Site::on_two_hosts(test) else { return };
     site.theirs = &["repo"];
     let Site { user, deploy_to, port, .. } = &site;
     site.on_every_host(|host| {
@@ -176,10 +176,10 @@ fn kept_lines(site: &Site) -> Vec<String> {
 
 #[test]
 fn a_failed_very_first_deploy_leaves_no_app_behind() {
-    let Some(site) = Site::on_three_hosts("a_failed_very_first_deploy_leaves_no_app_behind") else { return };
+    let Some(site) = Site::on_two_hosts("a_failed_very_first_deploy_leaves_no_app_behind") else { return };
     site.write_app(&App::version("v1").throws_at_start());
     site.deploy().ends_with(5).says("shop");
-    for host in site.fleet().hosts() {
+    for host in site.hosts() {
         assert_eq!(site.current(host), None, "host {}", host.number);
         assert_eq!(site.workers(host).len(), 0, "host {}", host.number);
     }

@@ -7,10 +7,11 @@ use super::systemd::kept_up_somehow;
 
 #[test]
 fn three_hosts_go_forward_survive_a_broken_release_and_go_back() {
-    let Some(site) = Site::on_three_hosts("three_hosts_go_forward_survive_a_broken_release_and_go_back")
+    let Some(mut site) = Site::on_three_hosts("three_hosts_go_forward_survive_a_broken_release_and_go_back")
     else {
         return;
     };
+    site.over_ssh = true;
     forward_broken_and_back(&site, "shop");
 }
 

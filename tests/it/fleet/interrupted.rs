@@ -18,14 +18,14 @@ const MARGIN: Duration = Duration::from_secs(30);
 #[test]
 fn a_client_killed_in_a_hook_after_the_switch_leaves_hosts_that_put_themselves_back() {
     let test = "a_client_killed_in_a_hook_after_the_switch_leaves_hosts_that_put_themselves_back";
-    let Some(site) = Site::on_three_hosts(test) else { return };
+    let Some(site) = Site::on_two_hosts(test) else { return };
     hosts_heal_after_a_hook_in_which_the_client_is_killed(&site);
 }
 
 #[test]
 fn a_client_killed_during_the_restart_leaves_hosts_that_put_themselves_back() {
     let test = "a_client_killed_during_the_restart_leaves_hosts_that_put_themselves_back";
-    let Some(site) = Site::on_three_hosts(test) else { return };
+    let Some(site) = Site::on_two_hosts(test) else { return };
     let first = site.runs("v1");
     // Each worker takes two seconds to listen: when `current` has moved, the restart is under way.
     site.write_app(&App::version("v2").starts_slowly(2000));

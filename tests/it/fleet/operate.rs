@@ -76,8 +76,7 @@ fn is_followed(site: &Site, write: impl Fn()) {
 
 #[test]
 fn an_app_under_pm2_is_looked_at_restarted_stopped_and_started() {
-    let Some(site) = Site::on_three_hosts("an_app_under_pm2_is_looked_at_restarted_stopped_and_started")
-    else {
+    let Some(site) = Site::on_two_hosts("an_app_under_pm2_is_looked_at_restarted_stopped_and_started") else {
         return;
     };
     is_operated(&site, "online", "stopped", Some(0), 2);

@@ -39,6 +39,10 @@ pub(crate) struct Site {
     pub(crate) instances: usize,
     /// What keeps the app up on the hosts.
     pub(crate) keeper: Keeper,
+    /// Whether its workers are asked for over plain ssh, as anybody would.
+    pub(crate) over_ssh: bool,
+    /// How many hosts of the fleet it is on.
+    width: usize,
     /// What somebody else has put into `deploy_to`.
     pub(crate) theirs: &'static [&'static str],
     supervisor: Mutex<String>,
@@ -52,15 +56,20 @@ enum Reach {
 impl Site {
     /// A place on the three shared hosts; none (and a note) where hosts cannot be booted.
     pub(crate) fn on_three_hosts(test: &str) -> Option<Self> {
-        Self::open(test, || Reach::Shared(fleet::shared()))
+        Self::open(test, || Reach::Shared(fleet::shared()), 3)
+    }
+
+    /// The same on two of them, for a test that has to see no more.
+    pub(crate) fn on_two_hosts(test: &str) -> Option<Self> {
+        Self::open(test, || Reach::Shared(fleet::shared()), 2)
     }
 
     /// A place on hosts of its own, for a test that disturbs a whole host.
     pub(crate) fn on_own_hosts(test: &str, hosts: usize) -> Option<Self> {
-        Self::open(test, || Reach::Own(Box::new(Fleet::boot(hosts))))
+        Self::open(test, || Reach::Own(Box::new(Fleet::boot(hosts))), hosts)
     }
 
-    fn open(test: &str, reach: impl FnOnce() -> Reach) -> Option<Self> {
+    fn open(test: &str, reach: impl FnOnce() -> Reach, width: usize) -> Option<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(1);
         if let Some(why) = fleet::unavailable() {
             support::skip(test, &why);
@@ -78,6 +87,8 @@ impl Site {
             port: 4000 + number,
             instances: 2,
             keeper: Keeper::Pm2,
+            over_ssh: false,
+            width,
             theirs: &[],
             supervisor: Mutex::new("kind = \"pm2\"\necosystem = \"ecosystem.config.js\"".into()),
         };
@@ -109,6 +120,11 @@ impl Site {
         }
     }
 
+    /// Those of them that it is on.
+    pub(crate) fn hosts(&self) -> &[Host] {
+        &self.fleet().hosts()[..self.width]
+    }
+
     /// Host `number`, from 1.
     pub(crate) fn host(&self, number: usize) -> &Host {
         self.fleet().host(number)
@@ -118,8 +134,7 @@ impl Site {
     pub(crate) fn on_every_host<T: Send>(&self, act: impl Fn(&Host) -> T + Sync) -> Vec<T> {
         let act = &act;
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                self.fleet().hosts().iter().map(|host| scope.spawn(move || act(host))).collect();
+            let threads: Vec<_> = self.hosts().iter().map(|host| scope.spawn(move || act(host))).collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -154,7 +169,7 @@ impl Site {
             health: format!("http = \"http://127.0.0.1:{}/\"\ntimeout = \"20s\"", self.port),
             hooks: String::new(),
             env: String::new(),
-            hosts: self.fleet().hosts().iter().map(|host| self.login(&host.address)).collect(),
+            hosts: self.hosts().iter().map(|host| self.login(&host.address)).collect(),
             identity: self.folder.path().join("key"),
             known_hosts: self.folder.path().join("known_hosts"),
             connect_timeout: "5s",
@@ -317,7 +332,7 @@ impl Site {
     pub(crate) fn still_runs(&self, version: &str, release: &str) {
         assert_eq!(self.serves(version), release);
         self.is_clean();
-        for host in self.fleet().hosts() {
+        for host in self.hosts() {
             let newer: Vec<String> =
                 self.releases(host).into_iter().filter(|id| id.as_str() > release).collect();
             assert!(newer.len() <= 1, "host {}: failed releases are kept: {newer:?}", host.number);
@@ -333,7 +348,7 @@ impl Site {
     pub(crate) fn await_switch_from(&self, old: &str) {
         let old = format!("{}/releases/{old}", self.deploy_to);
         fleet::eventually(PATIENCE, "every host to be switched", || {
-            self.fleet().hosts().iter().all(|host| self.current(host).is_some_and(|now| now != old))
+            self.hosts().iter().all(|host| self.current(host).is_some_and(|now| now != old))
         });
     }
 
@@ -341,7 +356,7 @@ impl Site {
     pub(crate) fn await_file_everywhere(&self, name: &str) {
         let path = format!("/home/{}/{name}", self.user);
         fleet::eventually(PATIENCE, &format!("the file {name} on every host"), || {
-            self.fleet().hosts().iter().all(|host| host.disk(&path).exists())
+            self.hosts().iter().all(|host| host.disk(&path).exists())
         });
     }
 
@@ -363,9 +378,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let Reach::Shared(fleet) = &self.fleet else { return };
-        let Self { user, deploy_to, .. } = self;
-        for host in fleet.hosts() {
+        let Reach::Shared(_) = &self.fleet else { return };
+        let Self { user, deploy_to, .. } = &*self;
+        for host in self.hosts() {
             let script = format!(
                 "id=$(id -u {user}) || exit 0\nloginctl disable-linger {user}\n\
                  systemctl kill --signal=KILL user-$id.slice\nsystemctl stop user-$id.slice user@$id\n\

@@ -47,7 +47,8 @@ impl Site {
             let (pid, cwd) = line.split_once(' ').unwrap();
             (pid.parse().unwrap(), cwd.to_owned())
         };
-        host.inside(&self.user, &script).lines().map(worker).collect()
+        let ask = if self.over_ssh { Host::must } else { Host::inside };
+        ask(host, &self.user, &script).lines().map(worker).collect()
     }
 
     const WORKERS_OF_PM2: &str = "for pm2 in $(grep -lsa '^PM2 v' /proc/[0-9]*/cmdline || true); do\n\

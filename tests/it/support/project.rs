@@ -211,7 +211,7 @@ impl Project {
             if left.is_empty() || Instant::now() > until {
                 return left;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
