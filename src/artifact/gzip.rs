@@ -3,7 +3,8 @@
 //!
 //! The stream is cut into chunks that are deflated on their own and end on a byte boundary (a sync
 //! flush), so that they can simply be put one after the other. That costs about a percent in size and
-//! makes the output the same whatever the number of threads.
+//! makes the output the same whatever the number of threads. A chunk that samples say is dense already (archives,
+//! images, ciphertext) is stored as it is, which costs hardly more than copying it.
 
 use std::io;
 use std::io::Write;
@@ -31,6 +32,12 @@ const LEVEL: u32 = 6;
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// An empty last block, which ends the stream of chunks.
 const END: [u8; 2] = [3, 0];
+
+/// How much of a chunk is tried, in so many places.
+const SAMPLE: usize = 4096;
+const SAMPLES: usize = 4;
+/// How much a stored block holds at most.
+const STORED: usize = 65535;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +146,41 @@ fn work(queue: &Mutex<Receiver<Job>>) {
         let Ok(Job { chunk, done }) = job else { return };
         let mut crc = Crc::new();
         crc.update(&chunk);
-        let block = deflate_chunk(&mut deflate, &chunk);
+        let block = match is_dense(&mut deflate, &chunk) {
+            Ok(true) => Ok(stored(&chunk)),
+            Ok(false) => deflate_chunk(&mut deflate, &chunk),
+            Err(error) => Err(error),
+        };
         let block = block.map(|compressed| Block { chunk, compressed, crc });
         // A writer that failed is gone; there is nobody to tell.
         let _ = done.send(block);
     }
+}
+
+/// Whether samples of a chunk become hardly smaller.
+fn is_dense(deflate: &mut Compress, chunk: &[u8]) -> io::Result<bool> {
+    if chunk.len() < 2 * SAMPLE * SAMPLES {
+        return Ok(false);
+    }
+    let mut size = 0;
+    for sample in chunk.chunks(chunk.len() / SAMPLES).take(SAMPLES) {
+        size += deflate_chunk(deflate, sample.get(..SAMPLE).unwrap_or(sample))?.len();
+    }
+    Ok(size > SAMPLE * SAMPLES / 100 * 98)
+}
+
+/// A chunk in blocks that are not compressed.
+fn stored(chunk: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(chunk.len() + chunk.len().div_ceil(STORED) * 5);
+    for part in chunk.chunks(STORED) {
+        // Not longer than its field has room for.
+        let size = part.len() as u16;
+        out.push(0);
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&(!size).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out
 }
 
 fn deflate_chunk(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
@@ -235,6 +272,26 @@ mod tests {
             assert_eq!(written.compressed_digest.0, <[u8; 32]>::from(Sha256::digest(&out)));
             assert_eq!((written.bytes, written.compressed_bytes), (size as u64, out.len() as u64));
         }
+    }
+
+    #[test]
+    fn what_is_dense_already_is_stored_as_it_is_between_chunks_that_are_not() {
+        let mut state = 7_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let dense: Vec<u8> = (0..2 * CHUNK + 99_999).map(|_| noise()).collect();
+        let data = [sample(CHUNK), dense.clone(), sample(CHUNK / 2)].concat();
+        let mut out = Vec::new();
+        compress(&mut out, |chunks| chunks.write_all(&data)).unwrap();
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(out.as_slice()).read_to_end(&mut back).unwrap();
+        assert!(back == data);
+        let inside = |part: &[u8]| out.windows(part.len()).any(|window| window == part);
+        assert!(inside(&dense[CHUNK / 2..CHUNK / 2 + 1000]));
+        assert!(!inside(&data[..1000]));
+        assert!(out.len() < data.len());
     }
 
     #[test]
