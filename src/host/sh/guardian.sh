@@ -142,6 +142,8 @@ watch_action() {
             action_patience=3
             return
         fi
+        # It has registered, and does not live to say how it ended.
+        [ "$action_patience" -le 3 ] || action_patience=3
     done
     action_patience=$((action_patience - 1))
     [ "$action_patience" -gt 0 ] || action_ended "$action_n $action_code"
