@@ -15,15 +15,15 @@ use crate::release::retention;
 impl<H: Host> Transaction<'_, H> {
     /// Tells a host what follows on its release being named.
     pub(super) fn announce(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) {
-        let alone = self.fleet.members.len() == 1;
-        let upcoming = self.upcoming(member, job, release, alone);
+        let upcoming = self.upcoming(member, job, release);
         if upcoming.contains(&Upcoming::Act(Action::Activate)) {
             member.note_switch();
         }
         member.host.announce(&upcoming);
     }
 
-    fn upcoming(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId, alone: bool) -> Vec<Upcoming> {
+    fn upcoming(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) -> Vec<Upcoming> {
+        let alone = self.fleet.members.len() == 1;
         let hooked = |point| member.hooks.iter().any(|script| script.point == point);
         let mut upcoming = Vec::new();
         if job.artifact_for(&member.facts).is_some() {
@@ -42,18 +42,9 @@ impl<H: Host> Transaction<'_, H> {
         }
         upcoming.push(Upcoming::Act(Action::Commit));
         if !hooked(job.point_after_commit()) {
-            upcoming.extend(self.closing(member, job, release));
+            upcoming.extend(closing(self.prunable(member, job, release)));
         }
         upcoming
-    }
-
-    /// Tells a host what is left to do when its release is committed and its hooks have run.
-    pub(super) fn announce_closing(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) {
-        member.host.announce(&self.closing(member, job, release));
-    }
-
-    fn closing(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) -> [Upcoming; 2] {
-        [Upcoming::Act(Action::Finish(self.prunable(member, job, release))), Upcoming::Leave]
     }
 
     /// The releases that a host does not need any more.
@@ -64,4 +55,9 @@ impl<H: Host> Transaction<'_, H> {
         let standings: Vec<_> = plan::standings(&member.facts).collect();
         retention::prunable(&standings, release, member.facts.live(), self.keep)
     }
+}
+
+/// What is left to do on a host when its release is committed and its hooks have run.
+pub(super) fn closing(prune: Vec<ReleaseId>) -> [Upcoming; 2] {
+    [Upcoming::Act(Action::Finish(prune)), Upcoming::Leave]
 }

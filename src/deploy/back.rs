@@ -114,7 +114,7 @@ impl<H: Host> Transaction<'_, H> {
                     text: "it had committed after all, and stays with the new release".to_owned(),
                 });
                 // It was told ahead, and went all the way before its answers were heard.
-                self.pass_through(place, Stage::Committed);
+                self.has_committed(place);
             }
             HostError::GuardianDied { .. } => {
                 let heals = "nothing on it puts it back now; the next deploy to it does that first";

@@ -6,6 +6,7 @@ use std::future::pending;
 use super::Member;
 use super::Outcome;
 use super::Stage;
+use super::ahead;
 use super::fleet::OnFailure;
 use super::fleet::Round;
 use super::fleet::Stopped;
@@ -109,7 +110,7 @@ impl<H: Host> Transaction<'_, H> {
         let prune = self.prunable(member, job, release);
         let host = &member.host;
         self.warn(host, self.hooks(member, point).await);
-        self.announce_closing(member, job, release);
+        host.announce(&ahead::closing(prune.clone()));
         self.warn(host, host.act(&Action::Finish(prune), &|say| self.heard(host, say)).await);
         self.warn(host, host.leave().await);
         self.enter(host, Phase::Done);

@@ -168,11 +168,10 @@ impl<H: Host> Transaction<'_, H> {
         }
     }
 
-    /// Notes that a host went on to `stage` by every stage on the way there.
-    pub(super) fn pass_through(&mut self, place: usize, stage: Stage) {
+    /// Notes that a host has committed, by every stage on the way there.
+    pub(super) fn has_committed(&mut self, place: usize) {
         for next in [Stage::Prepared, Stage::Switched, Stage::Verified, Stage::Committed] {
-            let was = self.fleet.members.get(place).map(|member| member.stage);
-            if next <= stage && was.is_some_and(|was| was < next && was.may_become(next)) {
+            if self.fleet.members.get(place).is_some_and(|member| member.stage < next) {
                 self.become_stage(place, next);
             }
         }

@@ -1,7 +1,5 @@
 //! What a guardian does with what it was told ahead.
 
-use std::io::Write;
-
 use super::Parcel;
 use super::R1;
 use super::R2;
@@ -17,11 +15,7 @@ fn what_was_announced_is_done_in_its_order_without_being_asked_for() {
             let mut guardian = Guardian::locked(rig, rig.settings(token));
             let attempt = guardian::attempt(rig, release, &parcel);
             // What is received may be there before the guardian knows what for.
-            let args = parcel.args();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let mut receiving = guardian.start_beside("receive", &args);
-            let content = [&parcel.manifest[..], &parcel.content].concat();
-            receiving.stdin.take().unwrap().write_all(&content).unwrap();
+            let receiving = guardian.start_receive(&parcel);
             let mut asked = vec![guardian.send(&format!("begin {}", attempt.line()))];
             for next in ["received", "prepare", "ready", "activate", "commit", "finish", "bye"] {
                 asked.push(guardian.send(&format!("then {next}")));

@@ -145,12 +145,17 @@ impl<'a> Guardian<'a> {
         command.spawn().unwrap()
     }
 
-    /// Runs a program beside the guardian to its end.
-    pub(super) fn beside(&self, part: &str, args: &[&str], input: &[u8]) -> Beside {
+    /// The same, and gives it all of its input.
+    fn start_fed(&self, part: &str, args: &[&str], input: &[u8]) -> Child {
         let mut child = self.start_beside(part, args);
         // What refuses its input is judged by its exit code.
         let _ = child.stdin.take().unwrap().write_all(input);
-        finish(child)
+        child
+    }
+
+    /// Runs a program beside the guardian to its end.
+    pub(super) fn beside(&self, part: &str, args: &[&str], input: &[u8]) -> Beside {
+        finish(self.start_fed(part, args, input))
     }
 
     /// What the last action of that name wrote.
@@ -165,9 +170,14 @@ impl<'a> Guardian<'a> {
 
     /// Sends everything, and judges nothing.
     pub(super) fn receive(&self, parcel: &Parcel) -> Beside {
+        finish(self.start_receive(parcel))
+    }
+
+    /// The same, without waiting for what comes of it.
+    pub(super) fn start_receive(&self, parcel: &Parcel) -> Child {
         let args = parcel.args();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.beside("receive", &args, &[&parcel.manifest[..], &parcel.content].concat())
+        self.start_fed("receive", &args, &[&parcel.manifest[..], &parcel.content].concat())
     }
 
     /// Everything up to the switch.

@@ -180,23 +180,16 @@ impl Host {
     /// Runs a shell command as `user` over plain OpenSSH, with something to read.
     pub(crate) fn ssh_with_input(&self, user: &str, command: &str, input: &str) -> Output {
         let fleet = run_fleet(self.room);
-        let mut ssh = neighbour(self.room, "ssh")
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"])
+        let mut ssh = neighbour(self.room, "ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"])
             // The key exchange that OpenSSH prefers takes a tenth of a second of both processors.
             .args(["-o", "KexAlgorithms=curve25519-sha256"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes", "-i"])
             .arg(fleet.join("id_ed25519"))
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", fleet.join("known_hosts").display()))
-            .args([&format!("{user}@{}", self.address), "--", command])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that does not read is free to leave before it is written to.
-        let _ = ssh.stdin.take().unwrap().write_all(input.as_bytes());
-        ssh.wait_with_output().unwrap()
+            .args([&format!("{user}@{}", self.address), "--", command]);
+        fed(&mut ssh, input)
     }
 
     /// Runs a script as root and returns what it wrote; a failure is the test's. Without a login, which
@@ -207,21 +200,16 @@ impl Host {
 
     /// The same as `user`, who gets no session by it: for looking, not for starting anything.
     pub(crate) fn inside(&self, user: &str, script: &str) -> String {
-        let mut shell = Command::new("nsenter")
+        let mut shell = Command::new("nsenter");
+        shell
             .args(["--all", "--target", &self.init().to_string(), "--", "env", "-i"])
             .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .args(["runuser", "-u", user, "--", "sh", "-c"])
             .arg(
                 "HOME=$(getent passwd \"$(id -u)\" | cut -d: -f6) && export HOME && cd && \
                  XDG_RUNTIME_DIR=/run/user/$(id -u) && export XDG_RUNTIME_DIR && exec sh -es",
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let _ = shell.stdin.take().unwrap().write_all(script.as_bytes());
-        self.succeeded(user, script, &shell.wait_with_output().unwrap())
+            );
+        self.succeeded(user, script, &fed(&mut shell, script))
     }
 
     /// Logs in as `user`, runs a script and returns what it wrote; a failure is the test's.
@@ -297,6 +285,15 @@ pub(crate) fn eventually(limit: Duration, what: &str, mut done: impl FnMut() -> 
 /// Says something about a running test, where nothing captures it.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Runs a program that is given something to read.
+fn fed(command: &mut Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that does not read is free to leave before it is written to.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 fn neighbour(room: u32, program: &str) -> Command {
