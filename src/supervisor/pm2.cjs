@@ -361,7 +361,11 @@ const verbs = {
             if (status === 'waiting restart') fallen(proc, name + ' is ' + status + ' in PM2');
             if (status === 'errored' || status === 'stopped') say('bad', name + ' is ' + status + ' in PM2');
             if (status !== 'online') return say('wait', name + ' is ' + status);
-            if (!pid || !alive(pid)) return fallen(proc, name + ' has ended (process ' + pid + ')');
+            if (!pid || !alive(pid)) {
+                // How a job ended is known when PM2 has noticed that it did.
+                if (autorestart === false) return say('wait', name + ' has ended, and PM2 does not know how yet');
+                return fallen(proc, name + ' has ended (process ' + pid + ')');
+            }
             if (known.pid && known.pid !== pid) fallen(proc, name + ' ended: process ' + known.pid + ' became ' + pid);
             if (baseline && baseline.pids.includes(pid)) say('bad', name + ' is still the process that ran before (' + pid + ')');
             known.pid = pid;

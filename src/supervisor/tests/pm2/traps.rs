@@ -114,3 +114,32 @@ fn a_job_that_has_done_its_work_is_told_from_one_that_failed() {
         }
     }
 }
+
+/// For a moment PM2's list still has a process that is gone.
+#[test]
+fn a_job_that_ended_before_pm2_noticed_is_waited_for_and_an_app_is_not() {
+    let Some(host) = Pm2Host::new(7, Shell::Dash) else { return };
+    for (autorestart, verdict) in [
+        (false, "wait job (id 4) has ended, and PM2 does not know how yet\n"),
+        (true, "bad job (id 4) has ended (process 4194305)\n"),
+    ] {
+        let apps = format!("[{{ name: 'job', script: 'server.js', autorestart: {autorestart} }}]");
+        host.unpack("1", &apps, &host.environment());
+        host.call("1", "app_compile").assert_ok();
+        let work = tempfile::tempdir_in(host.host.dir.path()).unwrap();
+        // No process has a number so high.
+        let env = serde_json::json!({ "status": "online", "restart_time": 0, "autorestart": autorestart });
+        let list = serde_json::json!([{ "name": "job", "pm_id": 4, "pid": 4_194_305, "pm2_env": env }]);
+        fs::write(work.path().join("list"), list.to_string()).unwrap();
+        let (recipe, release) = (host.host.recipe("1"), host.host.release("1"));
+        let mut look = Command::new("node");
+        look.arg(recipe.join("pm2.cjs")).arg("look").args([
+            host.host.dir.path(),
+            &release,
+            &recipe,
+            work.path(),
+        ]);
+        let output = look.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), verdict, "{output:?}");
+    }
+}
