@@ -167,7 +167,7 @@ app_compile() {
 app_record() {
     app_open || return
     if [ -e "$ROOT/current" ]; then
-        rm -f "$BEFORE/first"
+        [ ! -e "$BEFORE/first" ] || rm -f "$BEFORE/first"
     else
         : >"$BEFORE/first" || return
     fi

@@ -20,7 +20,7 @@ work_commit() {
     return 0
 }
 
-# work_finish ID...: save, prune, note. Problems are told, never fatal. A next attempt comes here too
+# work_finish "ID...": save, prune, note. Problems are told, never fatal. A next attempt comes here too
 # when the guardian died after the commit, and so does a client that goes on with that one.
 work_finish() {
     [ ! -e "$RUN/finished" ] || return 0
@@ -48,7 +48,7 @@ work_finish() {
     for finish_at in "$PRIVATE"/incoming/*; do
         [ ! -e "$finish_at" ] || rm -rf "$finish_at"
     done
-    for finish_id; do
+    for finish_id in ${1:-}; do
         remove_release "$finish_id"
     done
     # What an attempt left that could not even be put back: under this lock nobody prepares it any more. It

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
-# Owns the control loop: hears the client, counts its silence, runs one action at a time in a session of
-# its own, and puts the host back when the client is gone. Nothing in the loop may block: a shell that
+# Owns the control loop: hears the client, counts its silence, has one action at a time done in another
+# session, and puts the host back when the client is gone. Nothing in the loop may block: a shell that
 # waits for a hanging supervisor is deaf to the client's death. (What it writes to the client is an
 # answer to each intent and what actions say; the pipe holds thousands of those.)
 #
@@ -8,6 +8,7 @@
 # "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
+# To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this one.
 #   received  from beside: every file of the release is there and proven
 #
 # "SEQ then NAME ARGUMENTS" is announced: it is begun as soon as what was asked before it has ended well,
@@ -27,10 +28,11 @@ guardian() {
     queue=
     broken=
     received=
+    worker_n=0
     # With its secrets; the attempt's own directory has a copy.
     rm -rf "$META"
     unset AGENT_TEXT
-    mkfifo "$RUN/fifo" || return
+    mkfifo "$RUN/fifo" "$RUN/todo1" || return
     exec 3<>"$RUN/fifo"
     exec 4<&0 </dev/null
     guardian_pid=$$
@@ -133,9 +135,9 @@ watch_action() {
     if [ "$action_left" -eq 0 ]; then
         action_code=124
         printf 'took longer than %s s and was ended\n' "$action_limit" >>"$RUN/out/$action"
-        (end_entries "$RUN/pg/$action_n".*) >/dev/null 2>&1 &
+        (end_entries "$RUN/pg/$action_entry".*) >/dev/null 2>&1 &
     fi
-    for watch_entry in "$RUN/pg/$action_n".*; do
+    for watch_entry in "$RUN/pg/$action_entry".*; do
         [ -e "$watch_entry" ] || continue
         read_entry "$watch_entry"
         if alive "$entry_pid" "$entry_start"; then
@@ -146,7 +148,12 @@ watch_action() {
         [ "$action_patience" -le 3 ] || action_patience=3
     done
     action_patience=$((action_patience - 1))
-    [ "$action_patience" -gt 0 ] || action_ended "$action_n $action_code"
+    [ "$action_patience" -eq 0 ] || return 0
+    # It may have been a part of it only; the rest must not go on while others are asked for.
+    (
+        end_entries "$RUN/pg/$action_entry".*
+        printf 'done %s %s\n' "$action_n" "$action_code" >&3
+    ) >/dev/null 2>&1 &
 }
 
 # intent "SEQ NAME ARGUMENTS"
@@ -243,9 +250,7 @@ do_next() {
             commit:committed | finish:committed | finish:finished | finish:locked)
             [ "$name" != activate ] || stage=switched
             action_seq=$seq
-            # Only release ids follow, where anything does.
-            # shellcheck disable=SC2086
-            act "$name" $args
+            act "$name" "$args"
             ;;
         bye:finished) say_goodbye ;;
         *) refuse 98 ;;
@@ -274,10 +279,7 @@ begin() {
     fi
 }
 
-# act NAME ARGUMENTS: runs work_NAME in a session of its own, with a deadline in ticks.
-#
-# The second `setsid` finds that it leads a group already, so it forks and returns at once. Started with
-# `&` instead, the action and every app it starts would ignore SIGINT.
+# act NAME [TEXT]: runs work_NAME outside of this session, with a deadline in ticks.
 act() {
     action=$1
     action_n=$((action_n + 1))
@@ -293,13 +295,52 @@ act() {
     action_code=137
     # Until it has registered, a busy host may take a while.
     action_patience=60
+    action_entry=$action_n
     case $1 in
-        prepare | ready | activate | revert)
-            # Over what was written when the lock was taken: a full disk must not keep it from running.
-            setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null 1<>"$RUN/out/$1" 2>&1
-            ;;
-        *) setsid setsid sh "$RUN/agent.sh" work "$RUN" "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1 ;;
+        # These end what runs, so they are no part of it.
+        revert) apart work "$action_n" "$@" </dev/null 1<>"$RUN/out/$1" 2>&1 ;;
+        recover | undrain) apart work "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1 ;;
+        *) give "$1 ${2:-}" ;;
     esac || action_ended "$action_n 126"
+}
+
+# apart PART N ARGUMENTS: starts a part of the agent in a session of its own.
+#
+# The second `setsid` finds that it leads a group already, so it forks and returns at once. Started with
+# `&` instead, the action and every app it starts would ignore SIGINT.
+apart() {
+    apart_part=$1
+    shift
+    setsid setsid sh "$RUN/agent.sh" "$apart_part" "$RUN" "$@" 5>&-
+}
+
+# give "NAME TEXT": has the worker do it, or a new one where there is none.
+give() {
+    if ! worker_lives; then
+        worker_n=$((worker_n + 1))
+        [ -p "$RUN/todo$worker_n" ] || mkfifo "$RUN/todo$worker_n" || return
+        # Opened for both ways, which waits for nobody; it is the only end to write to, and goes with this process.
+        exec 5<>"$RUN/todo$worker_n"
+        apart worker "$worker_n" <"$RUN/todo$worker_n" >/dev/null 2>&1 || return
+    fi
+    action_entry=w$worker_n
+    printf '%s %s\n' "$action_n" "$1" >&5
+}
+
+# worker_lives: puts its entry into worker_entry, and its process into entry_pid.
+worker_lives() {
+    for worker_entry in "$RUN/pg/w$worker_n".*; do
+        [ -e "$worker_entry" ] || continue
+        read_entry "$worker_entry"
+        alive "$entry_pid" "$entry_start" && return
+    done
+    return 1
+}
+
+# dismiss: ends a worker that has nothing to do.
+dismiss() {
+    [ -z "$action" ] && worker_lives || return 0
+    kill -KILL "$entry_pid" && rm -f "$worker_entry"
 }
 
 # action_ended "N CODE"
@@ -396,6 +437,7 @@ undrains() { [ -n "$gone" ] && [ -e "$RUN/drained" ]; }
 # journal: what is committed already is not undone (97).
 put_back() {
     rm -f "$RUN/open"
+    dismiss
     stage=reverting
     if [ -n "$gone" ]; then
         act revert "$ORDINAL"
@@ -408,6 +450,7 @@ put_back() {
 # back keeps what a person needs to look at.
 leave() {
     rm -f "$RUN/open"
+    dismiss
     [ "$stage" != stuck ] || keep_log "$RUN/out/revert"
     stage=ended
     ! end_all || free_lock

@@ -122,6 +122,16 @@ put_file() {
     return 1
 }
 
+# forget FILE...: removes them, without a process where there is none.
+forget() {
+    for forget_file; do
+        [ ! -e "$forget_file" ] || {
+            rm -f "$@"
+            return
+        }
+    done
+}
+
 # first_line FILE: puts it into `line`, without a process; empty where there is none.
 first_line() {
     line=
@@ -132,11 +142,8 @@ first_line() {
 # state_of ID: puts preparing, good, failed, bad, adopted, or nothing, into `line`.
 state_of() { first_line "$PRIVATE/releases/$1/state"; }
 
-# set_state ID STATE: on a full disk over the old word, which needs no space.
-set_state() {
-    put_line "$PRIVATE/releases/$1/state" "$2" 2>/dev/null ||
-        printf '%-9s\n' "$2" 1<>"$PRIVATE/releases/$1/state"
-}
+# set_state ID STATE: over the old word, in one write that needs no space.
+set_state() { printf '%-9s\n' "$2" 1<>"$PRIVATE/releases/$1/state"; }
 
 # read_stat PID: what /proc says of a process. With its start (in ticks since boot) a pid names one
 # process for ever.
@@ -166,9 +173,8 @@ boot_id() {
 # The journal: fixed records in a file that was written in full when the lock was taken, so that
 # noting a step needs no space on the disk. 48 records of 96 bytes.
 journal_new() {
-    journal_blank=$(printf '%95s' '')
     for journal_left in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
-        printf '%s\n%s\n%s\n' "$journal_blank" "$journal_blank" "$journal_blank"
+        printf '%95s\n%95s\n%95s\n' '' '' ''
     done >"$RUN/journal"
 }
 

@@ -73,19 +73,19 @@ make_tree() {
     if [ ! -d "$ROOT/releases" ] || [ ! -d "$ROOT/shared" ]; then
         (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") || return
     fi
-    mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" &&
-        chmod 700 "$PRIVATE"
+    [ -d "$PRIVATE/releases" ] && [ -d "$PRIVATE/manifests" ] && [ -d "$PRIVATE/incoming" ] && [ -d "$PRIVATE/run" ] || {
+        mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" && chmod 700 "$PRIVATE"
+    }
 }
 
 # make_run: this attempt's directory. Everything an undoing on a full disk will write is made here.
 make_run() {
-    mkdir "$RUN" || return
+    mkdir "$RUN" "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" || return
     {
         read_stat $$
         printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
         about "what=$VERB $ENV"
     } >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$RUN/lock" && on_disk "$RUN/lock" &&
-        mkdir "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" &&
         cp -R "$META" "$RUN/meta" &&
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
         journal_new &&
@@ -164,11 +164,12 @@ succeed() {
 # free_lock: removes it only if it is this attempt's. Without `attempt` nobody takes what is left of
 # the directory for something to be undone.
 free_lock() {
-    rm -f "$RUN/attempt"
+    set -- "$RUN/attempt"
     if read_lock "$PRIVATE/lock" && [ "$lock_token" = "$TOKEN" ]; then
-        rm -f "$PRIVATE/lock"
+        set -- "$@" "$PRIVATE/lock"
     fi
-    rm -rf "$RUN"
+    # In this order.
+    rm -rf "$@" "$RUN"
 }
 
 # each_dead_run FUNCTION: calls it with the directory of each attempt that ended without tidying up;

@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns what the agent does when it is started, by its first argument:
 #   guardian           (default) preflight, lock, guard; the client's lines come on standard input
-#   work RUN N NAME ...  one action, as the guardian's child
+#   work RUN N NAME [TEXT]  one action, in a process of its own
+#   worker RUN N       the actions that follow on each other, as they are asked for on standard input
 #   undo RUN           finishes or undoes a dead attempt
 #   receive|hook RUN ...   what runs beside the guardian on a channel of its own
 #   output RUN NAME    what an action wrote
@@ -24,7 +25,7 @@ guardian_main() {
     umask 077
     exec 3>&1
     make_meta || return
-    trap 'rm -rf "$META"' EXIT
+    trap '[ ! -d "$META" ] || rm -rf "$META"' EXIT
     # The settings hold secrets: a client that leaves now must not leave them behind.
     trap 'exit 1' HUP TERM INT PIPE
     IFS= read -r meta_bytes || return
@@ -78,15 +79,52 @@ guardian_main() {
     done
 }
 
-# work_main RUN N NAME ARGUMENTS: one action.
+# work_main RUN N NAME [TEXT]: one action.
 work_main() {
     RUN=$1 work_n=$2 work_name=$3
-    shift 3
-    load "$RUN"
     umask 077
     # Only a violent end is not told; the guardian looks for that itself.
     trap 'work_code=$?; rm -f "$RUN/pg/$work_n".*; printf "done %s %s\n" "$work_n" "$work_code" >&3' EXIT
     register "$work_n"
+    work "${4:-}"
+}
+
+# worker_main RUN N: a shell's start and the reading of all this cost more than most actions. Each is done in a subshell,
+# so that none leaves anything to the next. What ends violently may leave something that lives on; the register's entry
+# stays then, and so does no worker.
+worker_main() {
+    RUN=$1 worker_n=$2
+    umask 077
+    register "w$worker_n" || {
+        read -r work_n _
+        printf 'done %s 126\n' "$work_n" >&3
+        return
+    }
+    while IFS=' ' read -r work_n work_name work_text; do
+        case $work_name in
+            # Over what was written when the lock was taken: a full disk must not keep it from running.
+            prepare | ready | activate) (work "$work_text") </dev/null 1<>"$RUN/out/$work_name" 2>&1 ;;
+            *) (work "$work_text") </dev/null >"$RUN/out/$work_name" 2>&1 ;;
+        esac
+        work_code=$?
+        worker_ends=
+        [ "$work_name" != finish ] || worker_ends=1
+        if [ "$work_code" -ge 128 ]; then
+            worker_ends=1
+        elif [ -n "$worker_ends" ]; then
+            # Before it is told: who hears that the last one has ended goes home.
+            rm -f "$RUN/pg/w$worker_n".*
+        fi
+        printf 'done %s %s\n' "$work_n" "$work_code" >&3
+        [ -z "$worker_ends" ] || return 0
+    done
+    # The guardian is gone.
+    rm -f "$RUN/pg/w$worker_n".*
+}
+
+# work TEXT: does work_name.
+work() {
+    load "$RUN"
     case $work_name in
         # A client that is gone, or a full disk, is no reason not to do these.
         revert | recover | finish) ;;
@@ -95,7 +133,7 @@ work_main() {
             ;;
     esac
     cd "$ROOT" || return
-    "work_$work_name" "$@" && return
+    "work_$work_name" "$1" && return
     work_code=$?
     case $work_name in prepare | ready | activate) full_disk "$ROOT" ;; esac
     return "$work_code"
@@ -135,9 +173,10 @@ LC_ALL=C
 export LC_ALL
 case ${1:-guardian} in
     guardian) guardian_main ;;
-    work)
+    work | worker)
+        main_part=$1
         shift
-        work_main "$@"
+        "${main_part}_main" "$@"
         ;;
     undo)
         shift

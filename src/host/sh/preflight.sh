@@ -18,8 +18,8 @@ check_tools() {
         have "$check_tool" || check_missing="$check_missing $check_tool"
     done
     [ -z "$check_missing" ] || problem "these programs are missing on the host:$check_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
-    # The journal is written in place, and has to reach the disk.
-    printf x | dd of="$META/dd" bs=96 seek=1 conv=notrunc,fsync 2>/dev/null ||
+    # The journal is written in place, and has to reach the disk; it did where an earlier lock left this program.
+    [ -z "$AGENT_NEW" ] || printf x | dd of="$META/dd" bs=96 seek=1 conv=notrunc,fsync 2>/dev/null ||
         problem "the dd on the host does not know conv=notrunc,fsync; install coreutils or a fuller busybox"
     [ -r /proc/self/stat ] || problem "/proc is not mounted; rdeploy needs a Linux host with /proc"
 }
@@ -64,16 +64,25 @@ check_space() {
         check_kb=$(du -sk "$ROOT/.rdeploy/incoming" 2>/dev/null) check_kb=${check_kb%%[!0-9]*}
         check_inodes=$(find "$ROOT/.rdeploy/incoming" 2>/dev/null | wc -l)
     fi
-    say fact "space_kb $(check_free -Pk "${check_kb:-0}") $check_at"
-    say fact "inodes $(check_free -Pi "${check_inodes:-0}") $check_at"
+    # Blocks, their size, inodes; or two questions.
+    # shellcheck disable=SC2046 # words
+    set -- $(stat -f -c '%a %S %d' "$check_at" 2>/dev/null)
+    case $#$* in
+        3*[!0-9\ ]* | [!3]*) set -- "$(df -Pk "$check_at" 2>/dev/null | fourth)" "$(df -Pi "$check_at" 2>/dev/null | fourth)" ;;
+        *) set -- "$(($1 * $2 / 1024))" "$3" ;;
+    esac
+    check_free "$1" "${check_kb:-0}"
+    say fact "space_kb $check_got $check_at"
+    check_free "$2" "${check_inodes:-0}"
+    say fact "inodes $check_got $check_at"
 }
 
-# check_free OPTION MORE: what is free by `df`, and MORE; nothing where that is no number.
+# check_free FREE MORE: puts what is free, and MORE, into `check_got`; what is no number stays as it is.
 check_free() {
-    check_got=$(df "$1" "$check_at" 2>/dev/null | fourth)
-    case $check_got in
-        '' | 0 | *[!0-9]*) printf %s "$check_got" ;;
-        *) printf %s "$((check_got + $2))" ;;
+    check_got=$1
+    case $1 in
+        '' | 0 | *[!0-9]*) ;;
+        *) check_got=$(($1 + $2)) ;;
     esac
 }
 
@@ -105,7 +114,9 @@ check_outlive() {
 
 # state_facts: what stands on the host, for the plan.
 state_facts() {
-    say fact "last $(tail -n 1 "$PRIVATE/history.ndjson" 2>/dev/null)"
+    state_last=
+    [ ! -s "$PRIVATE/history.ndjson" ] || state_last=$(tail -n 1 "$PRIVATE/history.ndjson" 2>/dev/null)
+    say fact "last $state_last"
     [ ! -s "$PRIVATE/absent" ] || say fact "absent $(tr '\n' ' ' <"$PRIVATE/absent")"
     if [ -L "$ROOT/current" ]; then
         say fact "current $(readlink "$ROOT/current")"

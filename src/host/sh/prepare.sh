@@ -38,7 +38,7 @@ verify() {
 link_shared() {
     umask 022
     while IFS= read -r link_dir; do
-        mkdir -p "$ROOT/shared/$link_dir" && link_one "$link_dir" || return
+        { [ -d "$ROOT/shared/$link_dir" ] || mkdir -p "$ROOT/shared/$link_dir"; } && link_one "$link_dir" || return
     done <"$RUN/meta/linked_dirs"
     while IFS= read -r link_file; do
         [ -e "$ROOT/shared/$link_file" ] ||
@@ -50,9 +50,10 @@ link_shared() {
 # link_one PATH: in the place of whatever the artifact has there. Not through a link of the artifact's,
 # which could lead out of the release.
 link_one() {
-    link_at=$(dirname "$RELEASE/$1")
-    mkdir -p "$link_at" && [ "$(cd "$link_at" && pwd -P)" = "$(cd "$RELEASE" && pwd -P)${link_at#"$RELEASE"}" ] &&
-        rm -rf "${RELEASE:?}/$1" && ln -s "$ROOT/shared/$1" "$RELEASE/$1" ||
+    link_at=$RELEASE/$1
+    link_at=${link_at%/*}
+    { [ -d "$link_at" ] || mkdir -p "$link_at"; } && [ "$(cd "$link_at" && pwd -P)" = "$(cd "$RELEASE" && pwd -P)${link_at#"$RELEASE"}" ] &&
+        { [ ! -e "$RELEASE/$1" ] && [ ! -L "$RELEASE/$1" ] || rm -rf "${RELEASE:?}/$1"; } && ln -s "$ROOT/shared/$1" "$RELEASE/$1" ||
         fail "could not link $RELEASE/$1 to $ROOT/shared/$1"
 }
 
@@ -127,7 +128,7 @@ ready_rest() {
 # do. A check that never passed says nothing of a release; a person should know that before it fails.
 ready_ask() {
     ready_asked=
-    rm -f "$BEFORE"/unwell.*
+    forget "$BEFORE"/unwell.*
     if [ "$VERB" = deploy ] && [ -e "$ROOT/current" ] && [ -f "$RECIPE/health" ]; then
         app_do probe_before </dev/null >/dev/null 2>&1 3>&- &
         ready_asked=$!

@@ -45,17 +45,19 @@ end_family() {
     end_tries=0
     while end_pids=$(family "$1") && [ -n "$end_pids" ]; do
         [ "$end_tries" -lt 50 ] || return 1
-        # Frozen first: what is stopped cannot start anything that would be missed.
-        end_frozen=
+        # Frozen first: what is stopped cannot start anything that would be missed. A daemon in the making leaves the
+        # family when its parent ends, perhaps stopped already.
+        end_frozen='' end_seen=''
         while [ "$end_pids" != "$end_frozen" ] && [ "$end_tries" -lt 50 ]; do
             # shellcheck disable=SC2086
             kill -STOP $end_pids 2>/dev/null
             end_frozen=$end_pids
+            end_seen="$end_seen $end_pids"
             end_pids=$(family "$1")
             end_tries=$((end_tries + 1))
         done
         # shellcheck disable=SC2086
-        kill -KILL $end_pids $end_frozen 2>/dev/null
+        kill -KILL $end_pids $end_seen 2>/dev/null
         nap
     done
 }

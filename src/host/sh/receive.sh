@@ -33,7 +33,7 @@ receive() {
     awk "$AWK_FOUND$AWK_PROVEN"'
         !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
         END { exit code }
-    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" || return
+    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" && printf '%s\n' "$DIGEST" >"$RUN/proven" || return
     forget_others
     # Opened for both ways, which waits for nobody.
     [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
@@ -62,14 +62,13 @@ receive_failed() {
 
 # receive_manifest FORM BYTES DIGEST RELEASE...
 receive_manifest() {
-    rm -f "$RUN/manifest" "$RUN/sums.out"
+    forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven"
     exactly "$2" >"$RUN/manifest.gz"
     if [ "$1" = patch ]; then
         gzip -dc <"$RUN/manifest.gz" | apply "$PRIVATE/manifests/${4:-none}" >"$RUN/manifest"
     else
         gzip -dc <"$RUN/manifest.gz" >"$RUN/manifest"
     fi 2>"$RUN/out/receive"
-    rm -f "$RUN/manifest.gz"
     receive_sum=$(sha256sum <"$RUN/manifest") && [ "${receive_sum%% *}" = "$3" ] && return
     rm -f "$RUN/manifest"
     [ "$1" != patch ] || return 76
@@ -89,18 +88,19 @@ apply() {
 # receive_begin: makes the tree, or takes over what an earlier attempt at this very artifact left.
 receive_begin() {
     if [ "$receive_form" = all ]; then
-        rm -rf "$receive_tree"
+        [ ! -e "$receive_tree" ] || rm -rf "$receive_tree"
         forget_others
     fi
-    mkdir -p "$PRIVATE/incoming/$DIGEST" || return
     for receive_left in "$PRIVATE/incoming/$DIGEST"/*; do
         [ ! -d "$receive_tree" ] && [ -d "$receive_left" ] && ours "$receive_left" || continue
         mv "$receive_left" "$receive_tree" || return
     done
+    receive_new=
+    [ -d "$receive_tree" ] || receive_new=1
     mkdir -p "$receive_tree" && cp "$RUN/manifest" "$PRIVATE/incoming/$DIGEST/manifest" || return
     printf '' >"$RUN/sums.out" || return
     [ "$receive_form" != all ] || return 0
-    sift "$receive_tree" || return
+    [ -n "$receive_new" ] || sift "$receive_tree" || return
     # Before anything is copied: so that no tar has to make them, and none is left out that is empty.
     sed -n 's/^d /.\//p' "$RUN/manifest" >"$RUN/list" &&
         (umask 022 && cd "$receive_tree" && each_of "$RUN/list" mkdir -p)
@@ -108,7 +108,7 @@ receive_begin() {
 
 # receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.
 receive_into() {
-    rm -rf "$RUN/receive.failed"
+    [ ! -e "$RUN/receive.failed" ] || rm -rf "$RUN/receive.failed"
     {
         gzip -dc || mkdir "$RUN/receive.failed"
     } | tar -xopf - -C "$1" && [ ! -e "$RUN/receive.failed" ]
@@ -180,7 +180,7 @@ take() {
     [ -d "$1" ] && [ -s "$2" ] || return 0
     copy_how
     found_in "$receive_tree" >"$RUN/have" && found_in "$1" >"$RUN/found" || return
-    rm -f "$RUN/same" "$RUN/moved" "$RUN/modes.f" "$RUN/modes.x"
+    forget "$RUN/same" "$RUN/moved" "$RUN/modes.f" "$RUN/modes.x"
     take_left=$(cd "$RUN" && awk "$AWK_FOUND"'
         function into(path) { return sub(/\/[^\/]*$/, "", path) ? "./" path : "." }
         function name(path) { sub(/^.*\//, "", path); return path }
@@ -279,16 +279,14 @@ prove() {
 }
 
 # is_proven: every file of the manifest.
-is_proven() {
-    [ "$(grep -c ': OK$' "$RUN/sums.out")" = "$(grep -c '^[fx] ' "$RUN/manifest")" ]
-}
+is_proven() { [ -s "$RUN/proven" ]; }
 
 # forget_others: what other attempts left of their uploads.
 forget_others() {
     for forget_at in "$PRIVATE"/incoming/* "$PRIVATE/incoming/$DIGEST"/*/; do
         case $forget_at in
             "$PRIVATE/incoming/$DIGEST" | "$receive_tree/") ;;
-            *) rm -rf "$forget_at" 2>/dev/null ;;
+            *) [ ! -e "$forget_at" ] || rm -rf "$forget_at" 2>/dev/null ;;
         esac
     done
     return 0

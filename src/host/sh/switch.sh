@@ -2,12 +2,11 @@
 # Owns the switch and, beside it, its undoing. Both are one rename(2) of a link made beforehand, and
 # both tolerate that they, or the other, already ran or never did.
 
-# move_link DIRECTORY: renames DIRECTORY/current over ROOT/current and reads it back.
+# move_link DIRECTORY TARGET: renames DIRECTORY/current, which leads to TARGET, over ROOT/current and reads it back.
 move_link() {
-    move_to=$(readlink "$1/current") || return
     # Into the directory, not onto the name: the form that is one rename on GNU, BusyBox and toybox.
     mv -f "$1/current" "$ROOT/" || return
-    [ "$(readlink "$ROOT/current")" = "$move_to" ]
+    [ "$(readlink "$ROOT/current")" = "$2" ]
 }
 
 # app_do FUNCTION...: calls these functions of src/supervisor with the recipe's variables. Always in a
@@ -32,7 +31,7 @@ work_activate() {
         fail "$ROOT/current was changed by somebody else since the lock was taken" || return
     [ -f "$RECIPE/kind" ] || fail "release $RELEASE_ID has no recipe" || return
     journal switching || fail "could not write the journal" || return
-    move_link "$RUN/forward" || fail "could not switch $ROOT/current to $RELEASE" || return
+    move_link "$RUN/forward" "$RELEASE" || fail "could not switch $ROOT/current to $RELEASE" || return
     durable "$ROOT"
     say switched "$RELEASE_ID"
     journal starting || fail "could not write the journal" || return
@@ -100,7 +99,7 @@ revert_switch() {
     fi
     if [ "$revert_now" != "$PREVIOUS" ]; then
         [ -L "$RUN/undo/current" ] || ln -s "$PREVIOUS" "$RUN/undo/current"
-        if ! move_link "$RUN/undo"; then
+        if ! move_link "$RUN/undo" "$PREVIOUS"; then
             revert_add "could not put $ROOT/current back to $PREVIOUS"
             return
         fi

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -10,6 +11,7 @@ use rustix::process::kill_process_group;
 
 use super::hooks::add_hook;
 use super::*;
+use crate::host::agent;
 
 fn pid(pid: i32) -> Pid {
     Pid::from_raw(pid).unwrap()
@@ -131,6 +133,63 @@ fn settings_with_secrets_are_not_left_behind_before_the_lock() {
     });
 }
 
+/// The process that does the actions, by the name of its entry in the register.
+fn worker(rig: &Rig, name: &str) -> i32 {
+    let entries = rig::names(&rig.private("run/t1/pg"));
+    let entry = entries.iter().find(|entry| entry.split('.').next() == Some(name)).unwrap();
+    entry.split('.').nth(1).unwrap().parse().unwrap()
+}
+
+/// What lives in the session of that number.
+fn session(number: i32) -> Vec<i32> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let words: Vec<&str> = rest.split(' ').collect();
+        if words[3] == number.to_string() && !matches!(words[0], "Z" | "X") {
+            members.push(entry.file_name().to_str().unwrap().parse().unwrap());
+        }
+    }
+    members
+}
+
+#[test]
+fn actions_that_follow_on_each_other_are_one_process_and_another_follows_a_dead_one() {
+    each_shell(|rig| {
+        let mut guardian = Guardian::locked(rig, rig.settings("t1"));
+        guardian.ready(R1, &Parcel::of("one"));
+        let first = worker(rig, "w1");
+        guardian.act("ready");
+        assert_eq!(worker(rig, "w1"), first);
+        kill_process(pid(first), Signal::KILL).unwrap();
+        until("the worker to be gone", || session(first).is_empty());
+        guardian.act("activate");
+        let second = worker(rig, "w2");
+        guardian.act("commit");
+        guardian.act("finish");
+        guardian.bye();
+        assert_eq!(session(second), [0; 0]);
+        assert_eq!(rig.live().as_deref(), Some(R1));
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_ends_with_its_guardian() {
+    each_shell(|rig| {
+        let mut guardian = Guardian::locked(rig, rig.settings("t1"));
+        guardian.ready(R1, &Parcel::of("one"));
+        let worker = worker(rig, "w1");
+        kill_process(pid(guardian.pid()), Signal::KILL).unwrap();
+        guardian.hang_up();
+        assert!(!guardian.child.wait().unwrap().success());
+        until("the worker to end", || session(worker).is_empty());
+        Guardian::locked(rig, rig.settings("t2")).deploy(R2, &Parcel::of("two"));
+        rig.assert_tidy();
+    });
+}
+
 #[test]
 fn an_action_that_is_killed_is_noticed() {
     each_shell(|rig| {
@@ -140,13 +199,48 @@ fn an_action_that_is_killed_is_noticed() {
         guardian.ready(R1, &Parcel::of("one"));
         let activate = guardian.send("activate");
         until("the app to run", || rig.state("app.pid").exists());
-        let entries = rig::names(&rig.private("run/t1/pg"));
-        let entry = entries.iter().find(|name| !name.starts_with("command.")).unwrap();
-        let number = entry.split('.').nth(1).unwrap().parse().unwrap();
-        kill_process(pid(number), Signal::KILL).unwrap();
+        let worker = worker(rig, "w1");
+        kill_process(pid(worker), Signal::KILL).unwrap();
         guardian.answer(activate).failed(137);
+        // What it was a part of does not go on while something else is asked for.
+        assert_eq!(session(worker), [0; 0]);
         guardian.ask("revert").ok();
         guardian.bye();
         rig.assert_tidy();
+    });
+}
+
+/// A daemon in the making is stopped in its parent's family, and is in nobody's when its parent has ended.
+#[test]
+fn what_was_stopped_on_the_way_out_of_a_family_is_ended_with_it() {
+    each_shell(|rig| {
+        let mut members: Vec<_> =
+            (0..2).map(|_| Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        let [first, second] = [members[0].id(), members[1].id()];
+        let looks = rig.state("looks");
+        let script = format!(
+            "{}\nfamily() {{
+                printf 'look\\n' >>{looks}
+                case $(wc -l <{looks}) in
+                    1) echo {first}; echo {second} ;;
+                    2 | 3) echo {first} ;;
+                esac
+            }}
+            read_stat {first}
+            end_family {first} $stat_start\n",
+            agent::AGENT.rsplit_once("\nset -u\n").unwrap().0,
+            looks = looks.display(),
+        );
+        let file = rig.state("script");
+        fs::write(&file, script).unwrap();
+        let ended = rig.command(&format!("sh {}", file.display())).status().unwrap();
+        // Before anything is asserted: a stopped one would be there for ever.
+        let is_stopped = |id: u32| fs::read_to_string(format!("/proc/{id}/stat")).unwrap().contains(") T ");
+        let stopped = [first, second].map(is_stopped);
+        for member in &mut members {
+            member.kill().unwrap();
+            member.wait().unwrap();
+        }
+        assert_eq!((ended.success(), stopped), (true, [false, false]));
     });
 }

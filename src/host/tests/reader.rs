@@ -90,7 +90,8 @@ fn a_reader_at_full_speed_sees_no_gap_and_no_mixture_while_releases_are_switched
     let switches = times(500, 10_000);
     // One after the other: each is to have a core for the reader.
     for shell in [Shell::Dash, Shell::BusyBox].into_iter().filter(|shell| has(shell.program())) {
-        let switch = "ln -s \"$RELEASE\" \"$RUN/forward/current\" && move_link \"$RUN/forward\" || exit";
+        let switch =
+            "ln -s \"$RELEASE\" \"$RUN/forward/current\" && move_link \"$RUN/forward\" \"$RELEASE\" || exit";
         let read = read_during(&Rig::new(shell), switches, switch);
         assert_eq!((&read.errors[..], &read.torn[..]), (&[][..], &[][..]));
         assert!(read.changes > switches / 100, "it has to have looked while they were switched: {read:?}");
