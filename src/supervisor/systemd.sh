@@ -152,18 +152,28 @@ systemd_variables() {
     (umask 077 && cat "$RECIPE/systemd-env" >"$ROOT/.rdeploy/env.new") && mv -f "$ROOT/.rdeploy/env.new" "$ROOT/.rdeploy/env"
 }
 
-# systemd_restart UNIT: what failed too often is refused until it is forgotten.
+# systemd_restart UNIT: what failed too often is refused until it is forgotten. A unit that waits for its next start has
+# that one ended, and keeps its count, where it failed once more after it was forgotten: then that is not the count of
+# what was started here. Started from a running one it has none.
 systemd_restart() {
-    systemd_do 20 reset-failed "$1" >/dev/null 2>&1
-    systemd_said=$(systemd_do 150 restart "$1" 2>&1) && return
-    systemd_code=$?
-    if [ "$systemd_code" = 124 ]; then
+    for systemd_try in 1 2 3; do
+        systemd_do 20 reset-failed "$1" >/dev/null 2>&1
+        systemd_said=$(systemd_do 150 restart "$1" 2>&1) || {
+            systemd_refused "$1" $?
+            return 1
+        }
+        systemd_show "$1" && [ "$systemd_restarts" != 0 ] || return 0
+    done
+}
+
+# systemd_refused UNIT STATUS: what came of a restart.
+systemd_refused() {
+    if [ "$2" = 124 ]; then
         echo "systemd did not restart $1 within 150 s"
     else
-        echo "systemd could not restart $1 (status $systemd_code): $(printf '%s\n' "$systemd_said" | head -n 1)"
+        echo "systemd could not restart $1 (status $2): $(printf '%s\n' "$systemd_said" | head -n 1)"
     fi
     systemd_words 40
-    return 1
 }
 
 systemd_start() {

@@ -10,6 +10,7 @@ mod pm2_compile;
 mod probe;
 mod scripts;
 mod supervisord;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
