@@ -270,12 +270,39 @@ copy_tab=$(printf '\t')
 
 # prove TREE: notes which of its files have the digests that they should have, of those not proven yet.
 prove() {
-    awk "$AWK_FOUND$AWK_PROVEN"'
-        !(("./" listed()) in proven) { print $2 "  ./" listed() }
-    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" >"$RUN/sums" || return
-    # What was cut short, by a full disk, proves less, and never more.
-    [ ! -s "$RUN/sums" ] || (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null
+    prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
+        BEGIN { printf "" >"sums" }
+        !(("./" listed()) in proven) { print $2 "  ./" listed() >"sums"; bytes += $3 }
+        END { printf "%.0f", bytes }
+    ' part=1 sums.out part=2 manifest) || return
+    [ -s "$RUN/sums" ] || return 0
+    # Many a sha256sum knows nothing of what the processor has for this, and takes six times as long. The other's start
+    # takes longer.
+    if [ "$prove_bytes" -gt 33554432 ] && prove_can; then
+        prove_fast "$1"
+    else
+        # What was cut short, by a full disk, proves less, and never more.
+        (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null
+    fi
     return 0
+}
+
+# prove_can: whether there is an openssl that makes such digests.
+prove_can() {
+    have openssl && have xargs || return
+    case $(openssl dgst -sha256 -r </dev/null 2>/dev/null) in
+        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\ *) ;;
+        *) return 1 ;;
+    esac
+}
+
+# prove_fast TREE: the paths begin at the same place in its lines, `DIGEST *PATH`, and in those of the list.
+prove_fast() {
+    sed 's/^.\{66\}//' "$RUN/sums" >"$RUN/list" &&
+        (cd "$1" && each_of "$RUN/list" openssl dgst -sha256 -r) 2>/dev/null | awk '
+            part == 1 { due[substr($0, 67)] = $1; next }
+            due[substr($0, 67)] == $1 { print substr($0, 67) ": OK" }
+        ' part=1 "$RUN/sums" part=2 - >>"$RUN/sums.out"
 }
 
 # is_proven: every file of the manifest.

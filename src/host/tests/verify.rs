@@ -173,3 +173,32 @@ fn a_link_in_the_artifact_never_leads_the_shared_links_out_of_the_release() {
         assert_eq!(link, rig.root().join("shared/log"));
     });
 }
+
+/// With the means of the processor where the host has a program that uses them, since there is much to hash.
+#[test]
+fn many_bytes_are_proven_by_openssl_where_it_can_and_else_as_few_are() {
+    each_shell(|rig| {
+        let mut tree = site("one");
+        tree.push((b"- big [1]", Item::File(vec![7; 33 << 20])));
+        let whole = Parcel::new(&tree);
+        let real = crate::testing::which("openssl").unwrap();
+        let calls = || rig.state_lines("calls").len();
+        let note = format!("#!/bin/sh\necho \"$@\" >>{}\n", rig.state("calls").display());
+        rig.program("../bin/openssl", &format!("{note}exec {} \"$@\"\n", real.display()));
+        assert_eq!(prepare(rig, "t1", &whole), (Some(0), None));
+        assert_eq!(calls(), 2);
+
+        let last = tree.len() - 1;
+        let mut other = tree.clone();
+        other[last].1 = Item::File([vec![7; (33 << 20) - 1], vec![8]].concat());
+        let (sent, failed) = prepare(rig, "t2", &Parcel::torn(&tree, &other));
+        assert_eq!((sent, failed.as_deref().map(str::trim_end)), (Some(75), Some(NOT_ARRIVED)));
+        assert_eq!(calls(), 4);
+
+        // Another program of that name.
+        rig.program("../bin/openssl", &format!("{note}cat >/dev/null\necho unknown option\n"));
+        assert_eq!(prepare(rig, "t3", &whole), (Some(0), None));
+        assert_eq!(calls(), 5);
+        rig.assert_tidy();
+    });
+}
