@@ -3,9 +3,12 @@
 
 mod cache;
 mod choose;
+mod chunks;
+mod contents;
 mod delta;
 mod git;
 mod gzip;
+mod index;
 mod links;
 pub mod local;
 mod open;
@@ -15,6 +18,7 @@ mod progress;
 mod save;
 mod source;
 mod store;
+mod sums;
 mod tarball;
 #[cfg(test)]
 mod testing;

@@ -15,6 +15,7 @@ use super::choose;
 use super::choose::ChooseError;
 use super::choose::Chosen;
 use super::choose::Found;
+use super::contents::Contents;
 use super::git;
 use super::problem::Problems;
 use super::problem::shown;
@@ -99,8 +100,8 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
         return Ok(stored.into_artifact(manifest, true));
     }
     let progress = Progress::new(events);
-    let open = |entry: &Entry| source::open(&full_path(&chosen.source, &entry.path));
-    let stored = store::store(cache, &manifest, open, &progress, cancel)?;
+    let contents = Contents::Tree(chosen.source);
+    let stored = store::store(cache, &manifest, &contents, &progress, cancel)?;
     Ok(stored.into_artifact(manifest, false))
 }
 
@@ -162,6 +163,7 @@ fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {
     Manifest { entries: entries.collect() }
 }
 
-fn full_path(source: &Path, path: &[u8]) -> PathBuf {
+/// Where a file of the source is.
+pub(super) fn full_path(source: &Path, path: &[u8]) -> PathBuf {
     source.join(OsStr::from_bytes(path))
 }

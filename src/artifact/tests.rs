@@ -165,7 +165,7 @@ fn a_file_that_changes_between_hashing_and_packing_is_refused() {
         let error = store::store(
             &project.cache(),
             &artifact.manifest,
-            |entry| source::open(&source.join(std::str::from_utf8(&entry.path).unwrap())),
+            &contents::Contents::Tree(source.clone()),
             &progress::Progress::new(&Events::ignored()),
             &CancellationToken::new(),
         )

@@ -61,7 +61,7 @@ pub(super) fn cut(path: &Path, manifest: &Manifest, wanted: &[u32], links: bool)
     let source = flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 * 1024, File::open(path)?));
     let written = gzip::compress(&mut out, |chunks| {
         select(source, manifest, wanted, links, chunks)?;
-        tarball::end(chunks)
+        chunks.write_all(&tarball::END)
     });
     match written {
         Ok(written) => Ok(Pack { file: Arc::new(out), bytes: written.compressed_bytes }),

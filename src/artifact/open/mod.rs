@@ -10,10 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -24,6 +21,7 @@ use self::scan::Scanned;
 use super::Artifact;
 use super::cache::Cache;
 use super::cache::CacheError;
+use super::contents::Contents;
 use super::links;
 use super::links::Node;
 use super::problem::Problems;
@@ -87,7 +85,7 @@ pub enum OpenError {
 pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, OpenError> {
     let spool = cache.scratch()?;
     let Scanned { found, raw_digest, facts } = scan::scan(file, &spool, cache, events)?;
-    let (manifest, contents) =
+    let (manifest, places) =
         judge(found).map_err(|problems| OpenError::Refused { file: file.to_owned(), problems })?;
     if manifest.files() == 0 && !manifest.entries.iter().any(is_link) {
         return Err(OpenError::Damaged { file: file.to_owned(), what: "there is no file in it".to_owned() });
@@ -95,13 +93,10 @@ pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, Ope
     let (stored, reused) = match cache.find(&manifest) {
         Some(stored) => (stored, true),
         None => {
-            let content = |entry: &Entry| {
-                let (offset, size) = contents.get(&entry.path).copied().unwrap_or_default();
-                Ok(SpoolReader { spool: &spool, offset, left: size })
-            };
+            let contents = Contents::Spool { file: spool, places };
             let progress = Progress::new(events);
             let never = CancellationToken::new();
-            (store::store(cache, &manifest, content, &progress, &never)?, false)
+            (store::store(cache, &manifest, &contents, &progress, &never)?, false)
         }
     };
     if stored.digest != raw_digest {
@@ -123,13 +118,13 @@ fn is_link(entry: &Entry) -> bool {
 }
 
 /// Where the content of a file lies in the spool: offset and size.
-type Contents = BTreeMap<Vec<u8>, (u64, u64)>;
+type Places = BTreeMap<Vec<u8>, (u64, u64)>;
 
 /// Judges what was found, and makes the manifest of it.
-fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problems> {
+fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places), Problems> {
     let mut problems = Problems::default();
     let mut tree: BTreeMap<Vec<u8>, EntryKind> = BTreeMap::new();
-    let mut contents = Contents::new();
+    let mut places = Places::new();
     for (written, content) in found {
         let Some(path) = normal(&written) else { continue };
         if let Err(what) = check_path(path) {
@@ -144,7 +139,7 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problem
             Content::Directory => EntryKind::Directory,
             Content::Symlink { target } => EntryKind::Symlink { target },
             Content::File { executable, size, digest, offset } => {
-                contents.insert(path.to_vec(), (offset, size));
+                places.insert(path.to_vec(), (offset, size));
                 EntryKind::File { executable, size, digest }
             }
         };
@@ -169,7 +164,7 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problem
     }
     problems.into_result()?;
     let entries = tree.into_iter().map(|(path, kind)| Entry { path, kind });
-    Ok((Manifest { entries: entries.collect() }, contents))
+    Ok((Manifest { entries: entries.collect() }, places))
 }
 
 /// Returns the path of an entry as `tar czf x.tgz .` writes it without what makes it different from
@@ -203,21 +198,4 @@ fn add_parents(tree: &mut BTreeMap<Vec<u8>, EntryKind>, problems: &mut Problems)
         }
     }
     tree.extend(missing.into_iter().map(|path| (path, EntryKind::Directory)));
-}
-
-/// Reads one file's content from the spool.
-struct SpoolReader<'a> {
-    spool: &'a File,
-    offset: u64,
-    left: u64,
-}
-
-impl Read for SpoolReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.spool.read_at(buffer.get_mut(..wanted).unwrap_or_default(), self.offset)?;
-        self.offset += count as u64;
-        self.left -= count as u64;
-        Ok(count)
-    }
 }
