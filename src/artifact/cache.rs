@@ -31,11 +31,13 @@ use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::Artifact;
+use super::contents::Contents;
 use super::delta::Deltas;
 use super::gzip::Written;
 use super::index;
 use super::index::Earlier;
 use super::index::Known;
+use super::storing::Storing;
 use super::tarball;
 use crate::release::Digest;
 use crate::release::Manifest;
@@ -100,7 +102,7 @@ pub(super) struct Stored {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
     pub(super) tar_bytes: u64,
-    pub(super) compressed_bytes: u64,
+    pub(super) storing: Storing,
 }
 
 /// The content of a `.json`.
@@ -147,7 +149,7 @@ impl Cache {
         let meta = self.meta(digest)?;
         let manifest = Manifest::from_bytes(&fs::read(self.file(digest, "manifest")).ok()?).ok()?;
         let stored = (key(&manifest) == meta.key).then(|| self.verified(digest, &meta)).flatten()?;
-        Some(stored.into_artifact(manifest, true))
+        Some(stored.into_artifact(manifest.into(), None, true))
     }
 
     /// Returns the text of a release's manifest, if it is still here and undamaged, whatever became of its content.
@@ -198,7 +200,7 @@ impl Cache {
         used.sort_by_key(|(used, _)| Reverse(*used));
         let mut earlier = Earlier::default();
         for (_, digest) in used.iter().take(EARLIER) {
-            earlier.add(&self.file(digest, "tar.gz"), &self.file(digest, "chunks"));
+            earlier.add(&self.artifact(digest), &self.file(digest, "chunks"));
         }
         earlier
     }
@@ -211,7 +213,7 @@ impl Cache {
         written: &Written,
         manifest: &Manifest,
         chunks: &[Known],
-    ) -> Result<Stored, CacheError> {
+    ) -> Result<(), CacheError> {
         let meta = Meta {
             key: key(manifest),
             tar_bytes: written.bytes,
@@ -219,18 +221,21 @@ impl Cache {
             compressed_sha256: written.compressed_digest.to_string(),
         };
         let json = serde_json::to_vec(&meta).map_err(|error| self.cannot("write to", error.into()))?;
-        let path = self.file(&digest, "tar.gz");
-        temporary.persist(&path).map_err(|error| self.cannot("write to", error.error))?;
+        temporary.persist(self.artifact(&digest)).map_err(|error| self.cannot("write to", error.error))?;
         self.write(&digest, "chunks", index::to_text(chunks).as_bytes())?;
         self.write(&digest, "manifest", &manifest.to_bytes())?;
         self.write(&digest, "json", &json)?;
         self.prune(&digest);
-        let Meta { tar_bytes, compressed_bytes, .. } = meta;
-        Ok(Stored { digest, path, tar_bytes, compressed_bytes })
+        Ok(())
     }
 
     pub(super) fn cannot(&self, action: &'static str, source: io::Error) -> CacheError {
         CacheError::Io { action, dir: self.dir.clone(), source }
+    }
+
+    /// Where an artifact is.
+    pub(super) fn artifact(&self, digest: &Digest) -> PathBuf {
+        self.file(digest, "tar.gz")
     }
 
     fn file(&self, digest: &Digest, extension: &str) -> PathBuf {
@@ -262,7 +267,7 @@ impl Cache {
 
     /// Reads the artifact once, so that a damaged one is made again instead of being sent.
     fn verified(&self, digest: &Digest, meta: &Meta) -> Option<Stored> {
-        let path = self.file(digest, "tar.gz");
+        let path = self.artifact(digest);
         let mut file = File::open(&path).ok()?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
@@ -281,7 +286,7 @@ impl Cache {
         let used = FileTimes::new().set_modified(SystemTime::now());
         let _ = File::open(self.file(digest, "json")).and_then(|json| json.set_times(used));
         let Meta { tar_bytes, compressed_bytes, .. } = *meta;
-        Some(Stored { digest: *digest, path, tar_bytes, compressed_bytes })
+        Some(Stored { digest: *digest, path, tar_bytes, storing: Storing::done(compressed_bytes) })
     }
 
     /// Removes what was not used for longest until the bounds hold, and what others left half done.
@@ -330,19 +335,24 @@ impl Cache {
 }
 
 impl Stored {
-    /// Completes it to an artifact that knows no commit.
-    pub(super) fn into_artifact(self, manifest: Manifest, reused: bool) -> Artifact {
-        let Self { digest, path, tar_bytes, compressed_bytes } = self;
+    /// Completes it to an artifact that knows no commit. `source` is where its files can be read, too.
+    pub(super) fn into_artifact(
+        self,
+        manifest: Arc<Manifest>,
+        source: Option<Arc<Contents>>,
+        reused: bool,
+    ) -> Artifact {
+        let Self { digest, path, tar_bytes, storing } = self;
         Artifact {
             digest,
             path,
-            manifest: Arc::new(manifest),
+            manifest,
             tar_bytes,
-            compressed_bytes,
+            storing,
             commit: None,
             branch: None,
             reused,
-            deltas: Deltas::default(),
+            deltas: Deltas::of(source),
         }
     }
 }

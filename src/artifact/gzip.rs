@@ -19,6 +19,7 @@ use std::thread;
 
 use flate2::Compress;
 use flate2::Compression;
+use flate2::Crc;
 use flate2::FlushCompress;
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -197,7 +198,9 @@ impl Deflate {
     /// Compresses a chunk. The same one becomes the same bytes, whatever was compressed before.
     pub(super) fn block<L>(&mut self, chunk: &[u8], label: L) -> io::Result<Block<L>> {
         let compressed = if self.is_dense(chunk)? { stored(chunk) } else { self.deflate(chunk)? };
-        Ok(Block { compressed, crc: crc32fast::hash(chunk), bytes: chunk.len() as u64, label })
+        let mut crc = Crc::new();
+        crc.update(chunk);
+        Ok(Block { compressed, crc: crc.sum(), bytes: chunk.len() as u64, label })
     }
 
     /// Whether samples of a chunk become hardly smaller.

@@ -1,12 +1,18 @@
 //! Owns making the artifact of a manifest: it is named by the digest of its tar, and then the tar is compressed into
-//! the cache, chunk by chunk; those that an artifact made earlier has too are copied. Contents are compared with the
-//! manifest each time they are read. Where they come from is the caller's.
+//! the cache while others go on with it, chunk by chunk; those that an artifact made earlier has too are copied. Contents
+//! are compared with the manifest each time they are read. Where they come from is the caller's.
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::io::Write;
+use std::sync::Arc;
+use std::thread;
 
 use sha2::Digest as _;
 use sha2::Sha256;
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
@@ -23,6 +29,8 @@ use super::gzip::Written;
 use super::index::Earlier;
 use super::index::Known;
 use super::progress::Progress;
+use super::storing::Storing;
+use super::storing::Teller;
 use super::sums;
 use super::sums::Sums;
 use crate::release::Digest;
@@ -51,24 +59,62 @@ pub enum StoreError {
     /// The user asked to stop.
     #[error("packing was interrupted")]
     Canceled,
+    /// The system has no thread to spare.
+    #[error("cannot start compressing: {0}")]
+    Thread(io::Error),
+    /// A thread ended without a word.
+    #[error("packing stopped unexpectedly; this is a bug in rdeploy, please report it")]
+    Ended,
 }
 
-/// Makes the artifact in the cache.
-pub(super) fn store(
-    cache: &Cache,
-    manifest: &Manifest,
-    contents: &Contents,
-    progress: &Progress<'_>,
-    cancel: &CancellationToken,
-) -> Result<Stored, StoreError> {
-    let sums = sums::sum(manifest, contents, progress, cancel)?;
-    let mut temporary = cache.temporary()?;
-    let tar = Tar { manifest, sums: &sums, contents, earlier: &cache.earlier(), cancel };
-    let (written, chunks) = tar.compress(temporary.as_file_mut()).map_err(|error| match error {
-        GzipError::Producer(error) => error,
-        GzipError::Output(error) => cache.cannot("write", error).into(),
-    })?;
-    Ok(cache.insert(temporary, sums.digest, &written, manifest, &chunks)?)
+/// A tar of this size is compressed before anybody goes on: it takes less than it would save.
+const AT_ONCE: u64 = 1024 * 1024;
+
+/// What an artifact is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Making {
+    pub(super) cache: Cache,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) contents: Arc<Contents>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Making {
+    /// Names the artifact, and begins to make it in the cache.
+    pub(super) fn begin(self, progress: &Progress<'_>) -> Result<Stored, StoreError> {
+        let Self { cache, manifest, contents, cancel } = &self;
+        let sums = sums::sum(manifest, contents, progress, cancel)?;
+        let (digest, tar_bytes) = (sums.digest, sums.bytes);
+        let temporary = cache.temporary()?;
+        let file = temporary.as_file().try_clone().map_err(|error| cache.cannot("write to", error))?;
+        let (teller, storing) = Storing::begun(file);
+        let path = cache.artifact(&digest);
+        if tar_bytes <= AT_ONCE {
+            self.finish(&sums, temporary, &teller)?;
+            teller.ended(Ok(()));
+        } else {
+            let name = "compress".to_owned();
+            let work = move || {
+                let end = self.finish(&sums, temporary, &teller);
+                teller.ended(end);
+            };
+            thread::Builder::new().name(name).spawn(work).map_err(StoreError::Thread)?;
+        }
+        Ok(Stored { digest, path, tar_bytes, storing })
+    }
+
+    /// Compresses the tar, and puts the artifact in its place.
+    fn finish(&self, sums: &Sums, mut temporary: NamedTempFile, teller: &Teller) -> Result<(), StoreError> {
+        let Self { cache, manifest, contents, cancel } = self;
+        let tar = Tar { manifest, sums, contents, earlier: &cache.earlier(), cancel };
+        let (written, chunks) =
+            tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
+                GzipError::Producer(error) => error,
+                GzipError::Output(error) => cache.cannot("write", error).into(),
+            })?;
+        teller.completed(written.compressed_bytes);
+        Ok(cache.insert(temporary, sums.digest, &written, manifest, &chunks)?)
+    }
 }
 
 /// A tar that is known but not compressed yet.
@@ -81,11 +127,19 @@ struct Tar<'a> {
 }
 
 impl Tar<'_> {
-    fn compress(&self, out: impl Write + Send) -> Result<(Written, Vec<Known>), GzipError<StoreError>> {
-        let mut known = Vec::new();
+    fn compress(
+        &self,
+        out: impl Write + Send,
+        teller: &Teller,
+    ) -> Result<(Written, Vec<Known>), GzipError<StoreError>> {
+        let (mut known, mut packed) = (Vec::new(), 0);
         let written = gzip::run(
             out,
-            |block: &Block<Known>, _| known.push(block.label),
+            |block: &Block<Known>, written| {
+                known.push(block.label);
+                packed += block.bytes;
+                teller.grew(written, packed);
+            },
             |queue| {
                 for chunk in chunks::chunks(self.manifest) {
                     if !queue.push(move |deflate| self.block(&chunk, deflate)) {

@@ -35,6 +35,8 @@ const WAITING: usize = 4;
 pub(super) struct Sums {
     /// sha256 of the tar.
     pub(super) digest: Digest,
+    /// Its size.
+    pub(super) bytes: u64,
     /// The digests of what large files are cut into.
     pub(super) pieces: Pieces,
 }
@@ -67,12 +69,12 @@ pub(super) fn sum(
         });
         let written = written.and_then(|()| out.send().map_err(Trouble::Output));
         drop(out);
-        let digest = match hasher.join() {
+        let (digest, bytes) = match hasher.join() {
             Ok(hashed) => hashed,
             Err(panic) => std::panic::resume_unwind(panic),
         };
         match written {
-            Ok(()) => Ok(Sums { digest, pieces }),
+            Ok(()) => Ok(Sums { digest, bytes, pieces }),
             Err(Trouble::Because(error)) => Err(error),
             Err(Trouble::Output(source)) => Err(StoreError::Read { path: "the tar".to_owned(), source }),
         }
@@ -140,10 +142,11 @@ impl Write for Parts {
     }
 }
 
-fn hash(parts: &Receiver<Vec<u8>>) -> Digest {
-    let mut hasher = Sha256::new();
+fn hash(parts: &Receiver<Vec<u8>>) -> (Digest, u64) {
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
     for part in parts {
         hasher.update(&part);
+        bytes += part.len() as u64;
     }
-    Digest(hasher.finalize().into())
+    (Digest(hasher.finalize().into()), bytes)
 }

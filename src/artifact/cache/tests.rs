@@ -114,7 +114,7 @@ fn an_unchanged_tree_is_not_packed_again() {
     let second = project.pack().unwrap();
     assert!(second.reused);
     assert_eq!((second.digest, &second.path), (first.digest, &first.path));
-    assert_eq!((second.tar_bytes, second.compressed_bytes), (first.tar_bytes, first.compressed_bytes));
+    assert_eq!((second.tar_bytes, second.compressed_bytes()), (first.tar_bytes, first.compressed_bytes()));
     let (third, stated) = with_events(|events| {
         project.file("package.json", "{\"a\":1}");
         project.pack_into(&project.cache(), events).unwrap()

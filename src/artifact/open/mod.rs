@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +30,7 @@ use super::problem::check_path;
 use super::problem::check_target;
 use super::problem::shown;
 use super::progress::Progress;
-use super::store;
+use super::store::Making;
 use super::store::StoreError;
 use crate::event::EventKind;
 use crate::event::Events;
@@ -80,9 +81,14 @@ pub enum OpenError {
     Cache(#[from] CacheError),
 }
 
-/// Reads a `.tar.gz` and returns it as an artifact in the cache. Blocks; call it where blocking is
-/// allowed.
-pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, OpenError> {
+/// Reads a `.tar.gz` and returns it as an artifact, which may still be on its way into the cache; `cancel` ends that.
+/// Blocks; call it where blocking is allowed.
+pub fn open(
+    file: &Path,
+    cache: &Cache,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Artifact, OpenError> {
     let spool = cache.scratch()?;
     let Scanned { found, raw_digest, facts } = scan::scan(file, &spool, cache, events)?;
     let (manifest, places) =
@@ -90,13 +96,14 @@ pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, Ope
     if manifest.files() == 0 && !manifest.entries.iter().any(is_link) {
         return Err(OpenError::Damaged { file: file.to_owned(), what: "there is no file in it".to_owned() });
     }
+    let manifest = Arc::new(manifest);
     let (stored, reused) = match cache.find(&manifest) {
         Some(stored) => (stored, true),
         None => {
-            let contents = Contents::Spool { file: spool, places };
-            let progress = Progress::new(events);
-            let never = CancellationToken::new();
-            (store::store(cache, &manifest, &contents, &progress, &never)?, false)
+            let contents = Arc::new(Contents::Spool { file: spool, places });
+            let (cache, manifest, cancel) = (cache.clone(), Arc::clone(&manifest), cancel.clone());
+            let making = Making { cache, manifest, contents, cancel };
+            (making.begin(&Progress::new(events))?, false)
         }
     };
     if stored.digest != raw_digest {
@@ -107,7 +114,7 @@ pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, Ope
         let text = format!("{} contains a .git directory, which will be on the hosts", file.display());
         events.emit(EventKind::Warned { host: None, text });
     }
-    let mut artifact = stored.into_artifact(manifest, reused);
+    let mut artifact = stored.into_artifact(manifest, None, reused);
     (artifact.commit, artifact.branch) = (facts.commit, facts.branch);
     super::announce(&artifact, events);
     Ok(artifact)
