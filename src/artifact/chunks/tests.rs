@@ -192,7 +192,7 @@ fn any_files() -> impl Strategy<Value = Vec<(u8, u64, usize)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
     #[test]
     fn the_same_tree_becomes_the_same_bytes_whatever_was_compressed_before(
         trees in prop::collection::vec(any_files(), 2..5)
