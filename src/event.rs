@@ -72,16 +72,27 @@ pub enum EventKind {
     LocalCommandFinished { command: String, duration: Duration },
     /// Files were read and packed so far.
     PackProgressed { files: u64, bytes: u64 },
-    /// The artifact was made (or found in the cache, unchanged).
-    ArtifactPacked { digest: String, files: usize, bytes: u64, compressed: u64, reused: bool },
+    /// There is an artifact (made, or found in the cache, unchanged). How large it is `compressed` may not be known yet.
+    ArtifactPacked { digest: String, files: usize, bytes: u64, compressed: Option<u64>, reused: bool },
+    /// What was not known yet then.
+    ArtifactStored { compressed: u64 },
     /// The login to a host succeeded.
     HostConnected { host: String },
     /// A host entered a phase.
     PhaseEntered { host: String, phase: Phase },
     /// It is known what has to travel to a host: `bytes` for `files` of the artifact's files, where everything would
-    /// be `all_bytes` for `all_files`. `resumed`: the rest is there because of an upload that was cut off.
-    UploadPlanned { host: String, files: usize, all_files: usize, bytes: u64, all_bytes: u64, resumed: bool },
-    /// Bytes of the upload accepted by the connection, of `total`.
+    /// be `all_bytes` (if that is known) for `all_files`. Not `is_exact`: the bytes are an estimate, because they are
+    /// being compressed still. `resumed`: the rest is there because of an upload that was cut off.
+    UploadPlanned {
+        host: String,
+        files: usize,
+        all_files: usize,
+        bytes: u64,
+        is_exact: bool,
+        all_bytes: Option<u64>,
+        resumed: bool,
+    },
+    /// Bytes of the upload accepted by the connection, of `total`, which takes the place of what was planned.
     UploadProgressed { host: String, sent: u64, total: u64 },
     /// A hook started on a host.
     HookStarted { host: String, point: String, command: String },

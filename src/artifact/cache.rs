@@ -1,4 +1,4 @@
-//! Owns the user's cache of artifacts: `DIGEST.tar.gz`, `DIGEST.manifest` and `DIGEST.json` each.
+//! Owns the user's cache of artifacts: `DIGEST.tar.gz`, `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
 //!
 //! Several rdeploys may use it at once without a lock: files come into place by a rename, the `.json`
 //! last, and what is missing or does not have the digest written there counts as not cached. So
@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -30,8 +31,13 @@ use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::Artifact;
+use super::contents::Contents;
 use super::delta::Deltas;
 use super::gzip::Written;
+use super::index;
+use super::index::Earlier;
+use super::index::Known;
+use super::storing::Storing;
 use super::tarball;
 use crate::release::Digest;
 use crate::release::Manifest;
@@ -40,6 +46,10 @@ use crate::release::Manifest;
 const OVERRIDE: &str = "RDEPLOY_CACHE_DIR";
 const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 const MAX_ARTIFACTS: usize = 20;
+/// Chunks are taken from so many artifacts: those that were used last.
+const EARLIER: usize = 4;
+/// The files of an artifact. The `.json` comes last and goes first: without it the rest counts as not there.
+const EXTENSIONS: [&str; 4] = ["json", "manifest", "chunks", "tar.gz"];
 /// The beginning of the names of files being written.
 const TEMPORARY: &str = ".tmp-";
 /// Nobody writes to a temporary file, or leaves an artifact without its `.json`, for so long.
@@ -92,7 +102,7 @@ pub(super) struct Stored {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
     pub(super) tar_bytes: u64,
-    pub(super) compressed_bytes: u64,
+    pub(super) storing: Storing,
 }
 
 /// The content of a `.json`.
@@ -139,7 +149,7 @@ impl Cache {
         let meta = self.meta(digest)?;
         let manifest = Manifest::from_bytes(&fs::read(self.file(digest, "manifest")).ok()?).ok()?;
         let stored = (key(&manifest) == meta.key).then(|| self.verified(digest, &meta)).flatten()?;
-        Some(stored.into_artifact(manifest, true))
+        Some(stored.into_artifact(manifest.into(), None, true))
     }
 
     /// Returns the text of a release's manifest, if it is still here and undamaged, whatever became of its content.
@@ -184,14 +194,26 @@ impl Cache {
         tempfile::tempfile_in(&self.dir).map_err(|error| self.cannot("write to", error))
     }
 
+    /// The chunks of what was used last.
+    pub(super) fn earlier(&self) -> Earlier {
+        let mut used = self.used();
+        used.sort_by_key(|(used, _)| Reverse(*used));
+        let mut earlier = Earlier::default();
+        for (_, digest) in used.iter().take(EARLIER) {
+            earlier.add(&self.artifact(digest), &self.file(digest, "chunks"));
+        }
+        earlier
+    }
+
     /// Puts an artifact in its place, and makes room for it.
     pub(super) fn insert(
         &self,
         temporary: NamedTempFile,
+        digest: Digest,
         written: &Written,
         manifest: &Manifest,
-    ) -> Result<Stored, CacheError> {
-        let digest = written.digest;
+        chunks: &[Known],
+    ) -> Result<(), CacheError> {
         let meta = Meta {
             key: key(manifest),
             tar_bytes: written.bytes,
@@ -199,17 +221,21 @@ impl Cache {
             compressed_sha256: written.compressed_digest.to_string(),
         };
         let json = serde_json::to_vec(&meta).map_err(|error| self.cannot("write to", error.into()))?;
-        let path = self.file(&digest, "tar.gz");
-        temporary.persist(&path).map_err(|error| self.cannot("write to", error.error))?;
+        temporary.persist(self.artifact(&digest)).map_err(|error| self.cannot("write to", error.error))?;
+        self.write(&digest, "chunks", index::to_text(chunks).as_bytes())?;
         self.write(&digest, "manifest", &manifest.to_bytes())?;
         self.write(&digest, "json", &json)?;
         self.prune(&digest);
-        let Meta { tar_bytes, compressed_bytes, .. } = meta;
-        Ok(Stored { digest, path, tar_bytes, compressed_bytes })
+        Ok(())
     }
 
     pub(super) fn cannot(&self, action: &'static str, source: io::Error) -> CacheError {
         CacheError::Io { action, dir: self.dir.clone(), source }
+    }
+
+    /// Where an artifact is.
+    pub(super) fn artifact(&self, digest: &Digest) -> PathBuf {
+        self.file(digest, "tar.gz")
     }
 
     fn file(&self, digest: &Digest, extension: &str) -> PathBuf {
@@ -233,9 +259,15 @@ impl Cache {
         files.flatten().filter_map(digest).collect()
     }
 
+    /// Every artifact, and when it was used last.
+    fn used(&self) -> Vec<(SystemTime, Digest)> {
+        let used = |digest: &Digest| fs::metadata(self.file(digest, "json")).ok()?.modified().ok();
+        self.digests().into_iter().filter_map(|digest| Some((used(&digest)?, digest))).collect()
+    }
+
     /// Reads the artifact once, so that a damaged one is made again instead of being sent.
     fn verified(&self, digest: &Digest, meta: &Meta) -> Option<Stored> {
-        let path = self.file(digest, "tar.gz");
+        let path = self.artifact(digest);
         let mut file = File::open(&path).ok()?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
@@ -254,23 +286,18 @@ impl Cache {
         let used = FileTimes::new().set_modified(SystemTime::now());
         let _ = File::open(self.file(digest, "json")).and_then(|json| json.set_times(used));
         let Meta { tar_bytes, compressed_bytes, .. } = *meta;
-        Some(Stored { digest: *digest, path, tar_bytes, compressed_bytes })
+        Some(Stored { digest: *digest, path, tar_bytes, storing: Storing::done(compressed_bytes) })
     }
 
     /// Removes what was not used for longest until the bounds hold, and what others left half done.
     /// A failure is no failure of the deploy: the next one tries again.
     fn prune(&self, newest: &Digest) {
-        let mut kept: Vec<(SystemTime, Digest, u64)> = Vec::new();
-        for digest in self.digests() {
-            let used = fs::metadata(self.file(&digest, "json")).and_then(|json| json.modified());
-            let size = ["tar.gz", "manifest", "json"]
-                .iter()
-                .filter_map(|extension| Some(fs::metadata(self.file(&digest, extension)).ok()?.len()))
-                .sum();
-            if let Ok(used) = used {
-                kept.push((used, digest, size));
-            }
-        }
+        let size = |digest: &Digest| {
+            let size = |extension| Some(fs::metadata(self.file(digest, extension)).ok()?.len());
+            EXTENSIONS.into_iter().filter_map(size).sum()
+        };
+        let mut kept: Vec<(SystemTime, Digest, u64)> =
+            self.used().into_iter().map(|(used, digest)| (used, digest, size(&digest))).collect();
         kept.sort_by_key(|(used, digest, _)| (digest == newest, *used));
         let mut bytes: u64 = kept.iter().map(|(_, _, size)| size).sum();
         let mut count = kept.len();
@@ -278,8 +305,7 @@ impl Cache {
             if (bytes <= self.max_bytes && count <= self.max_artifacts) || digest == newest {
                 break;
             }
-            // The `.json` goes first: without it the rest counts as not there.
-            for extension in ["json", "manifest", "tar.gz"] {
+            for extension in EXTENSIONS {
                 let _ = fs::remove_file(self.file(digest, extension));
             }
             bytes -= size;
@@ -293,9 +319,10 @@ impl Cache {
         for file in files.flatten() {
             let name = file.file_name();
             let Some(name) = name.to_str() else { continue };
-            let digest = name.strip_suffix(".tar.gz").or_else(|| name.strip_suffix(".manifest"));
-            let half_done = digest
-                .and_then(|digest| digest.parse().ok())
+            let half_done = name
+                .split_once('.')
+                .filter(|(_, extension)| EXTENSIONS.contains(extension))
+                .and_then(|(digest, _)| digest.parse().ok())
                 .is_some_and(|digest| !self.file(&digest, "json").exists());
             let old = file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| {
                 SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
@@ -308,19 +335,24 @@ impl Cache {
 }
 
 impl Stored {
-    /// Completes it to an artifact that knows no commit.
-    pub(super) fn into_artifact(self, manifest: Manifest, reused: bool) -> Artifact {
-        let Self { digest, path, tar_bytes, compressed_bytes } = self;
+    /// Completes it to an artifact that knows no commit. `source` is where its files can be read, too.
+    pub(super) fn into_artifact(
+        self,
+        manifest: Arc<Manifest>,
+        source: Option<Arc<Contents>>,
+        reused: bool,
+    ) -> Artifact {
+        let Self { digest, path, tar_bytes, storing } = self;
         Artifact {
             digest,
             path,
-            manifest: Arc::new(manifest),
+            manifest,
             tar_bytes,
-            compressed_bytes,
+            storing,
             commit: None,
             branch: None,
             reused,
-            deltas: Deltas::default(),
+            deltas: Deltas::of(source),
         }
     }
 }

@@ -2,9 +2,10 @@
 //! the way, and never held whole in memory. Knows nothing of tar.
 //!
 //! The stream is cut into chunks that are deflated on their own and end on a byte boundary (a sync
-//! flush), so that they can simply be put one after the other. That costs about a percent in size and
-//! makes the output the same whatever the number of threads. A chunk that samples say is dense already (archives,
-//! images, ciphertext) is stored as it is, which costs hardly more than copying it.
+//! flush), so that they can simply be put one after the other. That costs about a percent in size, makes the
+//! output the same whatever the number of threads, and lets a chunk that was compressed before be taken as it is.
+//! A chunk that samples say is dense already (archives, images, ciphertext) is stored as it is, which costs hardly
+//! more than copying it.
 
 use std::io;
 use std::io::Write;
@@ -26,8 +27,10 @@ use sha2::Sha256;
 use super::source::threads;
 use crate::release::Digest;
 
+/// How a stream that nobody else cuts is cut.
 const CHUNK: usize = 1024 * 1024;
-const LEVEL: u32 = 6;
+/// What chunks are deflated with. Another one makes other bytes of the same chunk.
+pub(super) const LEVEL: u32 = 6;
 /// Deflate, no flags, no time, no extra flags, unknown system: the same bytes everywhere.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// An empty last block, which ends the stream of chunks.
@@ -42,9 +45,7 @@ const STORED: usize = 65535;
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// sha256 of the stream before compression.
-    pub(super) digest: Digest,
-    /// Its size.
+    /// Size of the stream before compression.
     pub(super) bytes: u64,
     /// sha256 of the compressed stream.
     pub(super) compressed_digest: Digest,
@@ -57,29 +58,58 @@ pub(super) struct Written {
 pub(super) enum GzipError<E> {
     /// The output could not be written.
     Output(io::Error),
-    /// The producer gave up.
+    /// A chunk could not be made, or the producer gave up.
     Producer(E),
 }
 
-struct Job {
-    chunk: Vec<u8>,
-    done: SyncSender<io::Result<Block>>,
+/// A chunk, compressed.
+#[derive(Debug)]
+pub(super) struct Block<L> {
+    pub(super) compressed: Vec<u8>,
+    /// Of the chunk as it was.
+    pub(super) crc: u32,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// What its maker knows of it.
+    pub(super) label: L,
 }
 
-struct Block {
-    chunk: Vec<u8>,
-    compressed: Vec<u8>,
-    crc: Crc,
+/// What makes a block, on any thread.
+type Work<'a, L, E> = Box<dyn FnOnce(&mut Deflate) -> Result<Block<L>, E> + Send + 'a>;
+type Made<L, E> = Receiver<Result<Block<L>, E>>;
+
+struct Job<'a, L, E> {
+    work: Work<'a, L, E>,
+    done: SyncSender<Result<Block<L>, E>>,
 }
 
-/// Runs `produce`, and writes what it writes, compressed, to `out`.
-pub(super) fn compress<W: Write + Send, E>(
+/// Where the makers of blocks are handed over, in the order of the stream.
+pub(super) struct Queue<'a, L, E> {
+    jobs: SyncSender<Job<'a, L, E>>,
+    order: SyncSender<Made<L, E>>,
+}
+
+impl<'a, L, E> Queue<'a, L, E> {
+    /// Waits until there is room. Returns whether it is still wanted; if not, the writer knows why.
+    pub(super) fn push(
+        &mut self,
+        work: impl FnOnce(&mut Deflate) -> Result<Block<L>, E> + Send + 'a,
+    ) -> bool {
+        let (done, result) = mpsc::sync_channel(1);
+        self.order.send(result).is_ok() && self.jobs.send(Job { work: Box::new(work), done }).is_ok()
+    }
+}
+
+/// Makes blocks on every core, and writes them to `out` in the order in which `produce` handed them over, with what
+/// makes them one gzip member. `wrote` is told each block and how much was written with it.
+pub(super) fn run<'a, W: Write + Send, L: Send + 'a, E: Send + 'a>(
     out: W,
-    produce: impl FnOnce(&mut Chunks) -> Result<(), E>,
+    wrote: impl FnMut(&Block<L>, u64) + Send,
+    produce: impl FnOnce(&mut Queue<'a, L, E>),
 ) -> Result<Written, GzipError<E>> {
     let workers = threads();
     // The bounds are what limits memory: at most that many chunks wait or are being worked on.
-    let (jobs, job_queue) = mpsc::sync_channel::<Job>(workers);
+    let (jobs, job_queue) = mpsc::sync_channel::<Job<'a, L, E>>(workers);
     let (order, ordered) = mpsc::sync_channel(workers + 1);
     let job_queue = Mutex::new(job_queue);
     thread::scope(|scope| {
@@ -87,47 +117,59 @@ pub(super) fn compress<W: Write + Send, E>(
         for _ in 0..workers {
             scope.spawn(|| work(&job_queue));
         }
-        let writer = scope.spawn(move || write_in_order(out, &ordered));
-        let mut chunks = Chunks { chunk: Vec::with_capacity(CHUNK), jobs, order };
-        let produced = produce(&mut chunks);
-        let flushed = if produced.is_ok() { chunks.send() } else { Ok(()) };
-        drop(chunks);
-        let written = match writer.join() {
+        let writer = scope.spawn(move || write_in_order(out, &ordered, wrote));
+        let mut queue = Queue { jobs, order };
+        produce(&mut queue);
+        drop(queue);
+        match writer.join() {
             Ok(written) => written,
             Err(panic) => std::panic::resume_unwind(panic),
-        };
-        // When the writer fails the producer fails too, but only the writer knows why.
-        let written = written.map_err(GzipError::Output)?;
-        produced.map_err(GzipError::Producer)?;
-        flushed.map_err(GzipError::Output)?;
-        Ok(written)
+        }
     })
 }
 
-/// Where the producer writes to.
-pub(super) struct Chunks {
-    chunk: Vec<u8>,
-    jobs: SyncSender<Job>,
-    order: SyncSender<Receiver<io::Result<Block>>>,
-}
-
-impl Chunks {
-    fn send(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let (done, result) = mpsc::sync_channel(1);
-        let chunk = mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.order.send(result).map_err(|_| gone())?;
-        self.jobs.send(Job { chunk, done }).map_err(|_| gone())
+/// Runs `produce`, and writes what it writes, compressed, to `out`.
+pub(super) fn compress<W: Write + Send, E>(
+    out: W,
+    produce: impl FnOnce(&mut Chunks<'_, '_>) -> Result<(), E>,
+) -> Result<Written, GzipError<E>> {
+    let mut produced = Ok(());
+    let written = run(
+        out,
+        |_, _| {},
+        |queue| {
+            let mut chunks = Chunks { chunk: Vec::with_capacity(CHUNK), queue };
+            produced = produce(&mut chunks);
+            chunks.send();
+        },
+    );
+    // When the writer fails the producer fails too, but only the writer knows why.
+    match written {
+        Ok(written) => produced.map(|()| written).map_err(GzipError::Producer),
+        Err(GzipError::Output(error) | GzipError::Producer(error)) => Err(GzipError::Output(error)),
     }
 }
 
-impl Write for Chunks {
+/// Where the producer of a stream writes to.
+pub(super) struct Chunks<'q, 'a> {
+    chunk: Vec<u8>,
+    queue: &'q mut Queue<'a, (), io::Error>,
+}
+
+impl Chunks<'_, '_> {
+    fn send(&mut self) -> bool {
+        if self.chunk.is_empty() {
+            return true;
+        }
+        let chunk = mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.queue.push(move |deflate| deflate.block(&chunk, ()))
+    }
+}
+
+impl Write for Chunks<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() == CHUNK {
-            self.send()?;
+        if self.chunk.len() == CHUNK && !self.send() {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         let count = bytes.len().min(CHUNK - self.chunk.len());
         self.chunk.extend_from_slice(bytes.get(..count).unwrap_or_default());
@@ -139,34 +181,55 @@ impl Write for Chunks {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    let mut deflate = Compress::new(Compression::new(LEVEL), false);
+fn work<L, E>(queue: &Mutex<Receiver<Job<'_, L, E>>>) {
+    let mut deflate = Deflate(Compress::new(Compression::new(LEVEL), false));
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { chunk, done }) = job else { return };
-        let mut crc = Crc::new();
-        crc.update(&chunk);
-        let block = match is_dense(&mut deflate, &chunk) {
-            Ok(true) => Ok(stored(&chunk)),
-            Ok(false) => deflate_chunk(&mut deflate, &chunk),
-            Err(error) => Err(error),
-        };
-        let block = block.map(|compressed| Block { chunk, compressed, crc });
+        let Ok(Job { work, done }) = job else { return };
         // A writer that failed is gone; there is nobody to tell.
-        let _ = done.send(block);
+        let _ = done.send(work(&mut deflate));
     }
 }
 
-/// Whether samples of a chunk become hardly smaller.
-fn is_dense(deflate: &mut Compress, chunk: &[u8]) -> io::Result<bool> {
-    if chunk.len() < 2 * SAMPLE * SAMPLES {
-        return Ok(false);
+/// What compresses chunks.
+pub(super) struct Deflate(Compress);
+
+impl Deflate {
+    /// Compresses a chunk. The same one becomes the same bytes, whatever was compressed before.
+    pub(super) fn block<L>(&mut self, chunk: &[u8], label: L) -> io::Result<Block<L>> {
+        let compressed = if self.is_dense(chunk)? { stored(chunk) } else { self.deflate(chunk)? };
+        let mut crc = Crc::new();
+        crc.update(chunk);
+        Ok(Block { compressed, crc: crc.sum(), bytes: chunk.len() as u64, label })
     }
-    let mut size = 0;
-    for sample in chunk.chunks(chunk.len() / SAMPLES).take(SAMPLES) {
-        size += deflate_chunk(deflate, sample.get(..SAMPLE).unwrap_or(sample))?.len();
+
+    /// Whether samples of a chunk become hardly smaller.
+    fn is_dense(&mut self, chunk: &[u8]) -> io::Result<bool> {
+        if chunk.len() < 2 * SAMPLE * SAMPLES {
+            return Ok(false);
+        }
+        let mut size = 0;
+        for sample in chunk.chunks(chunk.len() / SAMPLES).take(SAMPLES) {
+            size += self.deflate(sample.get(..SAMPLE).unwrap_or(sample))?.len();
+        }
+        Ok(size > SAMPLE * SAMPLES / 100 * 98)
     }
-    Ok(size > SAMPLE * SAMPLES / 100 * 98)
+
+    fn deflate(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
+        let Self(deflate) = self;
+        deflate.reset();
+        // Enough for what cannot be compressed, so that one call does.
+        let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 100 + 1024);
+        loop {
+            let consumed = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
+            let rest = chunk.get(consumed..).unwrap_or_default();
+            deflate.compress_vec(rest, &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
+            if deflate.total_in() == chunk.len() as u64 && out.len() < out.capacity() {
+                return Ok(out);
+            }
+            out.reserve(CHUNK / 8);
+        }
+    }
 }
 
 /// A chunk in blocks that are not compressed.
@@ -183,46 +246,30 @@ fn stored(chunk: &[u8]) -> Vec<u8> {
     out
 }
 
-fn deflate_chunk(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
-    deflate.reset();
-    // Enough for what cannot be compressed, so that one call does.
-    let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 100 + 1024);
-    loop {
-        let consumed = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
-        let rest = chunk.get(consumed..).unwrap_or_default();
-        deflate.compress_vec(rest, &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        if deflate.total_in() == chunk.len() as u64 && out.len() < out.capacity() {
-            return Ok(out);
-        }
-        out.reserve(CHUNK / 8);
-    }
-}
-
-fn write_in_order<W: Write>(
+fn write_in_order<W: Write, L, E>(
     out: W,
-    blocks: &Receiver<Receiver<io::Result<Block>>>,
-) -> Result<Written, io::Error> {
+    blocks: &Receiver<Made<L, E>>,
+    mut wrote: impl FnMut(&Block<L>, u64),
+) -> Result<Written, GzipError<E>> {
+    let output = GzipError::Output;
     let mut out = Tee { out, hasher: Sha256::new(), bytes: 0 };
-    let (mut hasher, mut crc, mut bytes) = (Sha256::new(), Crc::new(), 0);
-    out.write_all(&HEADER)?;
+    let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0);
+    out.write_all(&HEADER).map_err(output)?;
     for block in blocks {
-        let block = block.recv().map_err(|_| io::Error::other("a compressing thread ended early"))??;
-        out.write_all(&block.compressed)?;
-        hasher.update(&block.chunk);
-        crc.combine(&block.crc);
-        bytes += block.chunk.len() as u64;
+        let gone = |_| GzipError::Output(io::Error::other("a compressing thread ended early"));
+        let block = block.recv().map_err(gone)?.map_err(GzipError::Producer)?;
+        out.write_all(&block.compressed).map_err(output)?;
+        crc.combine(&crc32fast::Hasher::new_with_initial_len(block.crc, block.bytes));
+        bytes += block.bytes;
+        wrote(&block, out.bytes);
     }
-    out.write_all(&END)?;
-    out.write_all(&crc.sum().to_le_bytes())?;
+    out.write_all(&END).map_err(output)?;
+    out.write_all(&crc.finalize().to_le_bytes()).map_err(output)?;
     // The format has the size modulo 2^32.
-    out.write_all(&(bytes as u32).to_le_bytes())?;
-    out.out.flush()?;
-    Ok(Written {
-        digest: Digest(hasher.finalize().into()),
-        bytes,
-        compressed_digest: Digest(out.hasher.finalize().into()),
-        compressed_bytes: out.bytes,
-    })
+    out.write_all(&(bytes as u32).to_le_bytes()).map_err(output)?;
+    out.out.flush().map_err(output)?;
+    let compressed_digest = Digest(out.hasher.finalize().into());
+    Ok(Written { bytes, compressed_digest, compressed_bytes: out.bytes })
 }
 
 struct Tee<W> {
@@ -268,7 +315,6 @@ mod tests {
             flate2::bufread::GzDecoder::new(&mut rest).read_to_end(&mut back).unwrap();
             assert!(back == data, "{size}");
             assert!(rest.is_empty(), "{size}: a second member");
-            assert_eq!(written.digest.0, <[u8; 32]>::from(Sha256::digest(&data)));
             assert_eq!(written.compressed_digest.0, <[u8; 32]>::from(Sha256::digest(&out)));
             assert_eq!((written.bytes, written.compressed_bytes), (size as u64, out.len() as u64));
         }

@@ -3,9 +3,12 @@
 
 mod cache;
 mod choose;
+mod chunks;
+mod contents;
 mod delta;
 mod git;
 mod gzip;
+mod index;
 mod links;
 pub mod local;
 mod open;
@@ -15,6 +18,8 @@ mod progress;
 mod save;
 mod source;
 mod store;
+mod storing;
+mod sums;
 mod tarball;
 #[cfg(test)]
 mod testing;
@@ -42,25 +47,27 @@ pub use self::problem::Problems;
 pub use self::save::SaveError;
 pub use self::save::save;
 pub use self::store::StoreError;
+pub use self::storing::StoreFailure;
+pub use self::storing::Storing;
 
 use crate::event::EventKind;
 use crate::event::Events;
 use crate::release::Digest;
 use crate::release::Manifest;
 
-/// A packed release.
+/// A packed release. It may still be on its way into the cache.
 #[derive(Clone, Debug)]
 pub struct Artifact {
     /// sha256 of the uncompressed tar: its name.
     pub digest: Digest,
-    /// The gzipped tar.
+    /// Where the gzipped tar is, once it is stored.
     pub path: PathBuf,
     /// What is in it.
     pub manifest: Arc<Manifest>,
     /// Size of the uncompressed tar in bytes.
     pub tar_bytes: u64,
-    /// Size of the gzipped tar in bytes.
-    pub compressed_bytes: u64,
+    /// How far the gzipped tar is on its way there.
+    pub storing: Storing,
     /// Git commit of the source tree, with `-dirty` when it differs; none outside git.
     pub commit: Option<String>,
     /// Git branch; none outside git or when detached.
@@ -71,13 +78,20 @@ pub struct Artifact {
     pub deltas: Deltas,
 }
 
+impl Artifact {
+    /// Size of the gzipped tar in bytes; nothing, while it is being compressed.
+    pub fn compressed_bytes(&self) -> Option<u64> {
+        self.storing.bytes()
+    }
+}
+
 /// States that there is an artifact now.
 fn announce(artifact: &Artifact, events: &Events) {
     events.emit(EventKind::ArtifactPacked {
         digest: artifact.digest.to_string(),
         files: artifact.manifest.files(),
         bytes: artifact.manifest.bytes(),
-        compressed: artifact.compressed_bytes,
+        compressed: artifact.compressed_bytes(),
         reused: artifact.reused,
     });
 }

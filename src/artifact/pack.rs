@@ -1,9 +1,11 @@
-//! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack.
+//! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack. It is an artifact
+//! as soon as its digest is known; that it gets into the cache is waited for by whoever needs it there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use super::choose;
 use super::choose::ChooseError;
 use super::choose::Chosen;
 use super::choose::Found;
+use super::contents::Contents;
 use super::git;
 use super::problem::Problems;
 use super::problem::shown;
@@ -22,7 +25,7 @@ use super::progress::Progress;
 use super::source;
 use super::source::HashError;
 use super::source::Stamp;
-use super::store;
+use super::store::Making;
 use super::store::StoreError;
 use crate::config::Build;
 use crate::event::EventKind;
@@ -71,7 +74,7 @@ impl PackError {
     }
 }
 
-/// Packs a project. Blocks; call it where blocking is allowed.
+/// Packs a project; the compressing may go on when it returns. Blocks; call it where blocking is allowed.
 pub fn pack(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackError> {
     thread::scope(|scope| {
         // git looks at the same tree meanwhile; a failure does not wait for it.
@@ -94,14 +97,18 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
     cache.prepare()?;
     let chosen = choose::choose(&choose::Request { root, build, linked, cache: cache.dir(), cancel })?;
     note(&chosen, events);
-    let manifest = hash(&chosen, events, cancel)?;
-    if let Some(stored) = cache.find(&manifest) {
-        return Ok(stored.into_artifact(manifest, true));
-    }
-    let progress = Progress::new(events);
-    let open = |entry: &Entry| source::open(&full_path(&chosen.source, &entry.path));
-    let stored = store::store(cache, &manifest, open, &progress, cancel)?;
-    Ok(stored.into_artifact(manifest, false))
+    let manifest = Arc::new(hash(&chosen, events, cancel)?);
+    let contents = Arc::new(Contents::Tree(chosen.source));
+    let (stored, reused) = match cache.find(&manifest) {
+        Some(stored) => (stored, true),
+        None => {
+            let (cache, cancel) = (Cache::clone(cache), cancel.clone());
+            let making =
+                Making { cache, manifest: Arc::clone(&manifest), contents: Arc::clone(&contents), cancel };
+            (making.begin(&Progress::new(events))?, false)
+        }
+    };
+    Ok(stored.into_artifact(manifest, Some(contents), reused))
 }
 
 fn note(chosen: &Chosen, events: &Events) {
@@ -162,6 +169,7 @@ fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {
     Manifest { entries: entries.collect() }
 }
 
-fn full_path(source: &Path, path: &[u8]) -> PathBuf {
+/// Where a file of the source is.
+pub(super) fn full_path(source: &Path, path: &[u8]) -> PathBuf {
     source.join(OsStr::from_bytes(path))
 }

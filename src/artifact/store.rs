@@ -1,26 +1,39 @@
-//! Owns making the artifact of a manifest: the tar is written while the contents are read and hashed
-//! once more, compressed into the cache, and named by its digest. Where contents come from is the
-//! caller's.
+//! Owns making the artifact of a manifest: it is named by the digest of its tar, and then the tar is compressed into
+//! the cache while others go on with it, chunk by chunk; those that an artifact made earlier has too are copied. Contents
+//! are compared with the manifest each time they are read. Where they come from is the caller's.
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::io::Read;
 use std::io::Write;
+use std::sync::Arc;
+use std::thread;
 
 use sha2::Digest as _;
 use sha2::Sha256;
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
 use super::cache::CacheError;
 use super::cache::Stored;
+use super::chunks;
+use super::chunks::Chunk;
+use super::contents::Contents;
 use super::gzip;
+use super::gzip::Block;
+use super::gzip::Deflate;
 use super::gzip::GzipError;
-use super::problem::shown;
+use super::gzip::Written;
+use super::index::Earlier;
+use super::index::Known;
 use super::progress::Progress;
-use super::tarball;
+use super::storing::Storing;
+use super::storing::Teller;
+use super::sums;
+use super::sums::Sums;
 use crate::release::Digest;
-use crate::release::Entry;
-use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// Why the artifact was not made.
@@ -46,94 +59,113 @@ pub enum StoreError {
     /// The user asked to stop.
     #[error("packing was interrupted")]
     Canceled,
+    /// The system has no thread to spare.
+    #[error("cannot start compressing: {0}")]
+    Thread(io::Error),
+    /// A thread ended without a word.
+    #[error("packing stopped unexpectedly; this is a bug in rdeploy, please report it")]
+    Ended,
 }
 
-enum Stop {
-    /// The compressor is gone; it knows why.
-    Output,
-    Because(StoreError),
+/// A tar of this size is compressed before anybody goes on: it takes less than it would save.
+const AT_ONCE: u64 = 1024 * 1024;
+
+/// What an artifact is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Making {
+    pub(super) cache: Cache,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) contents: Arc<Contents>,
+    pub(super) cancel: CancellationToken,
 }
 
-impl From<io::Error> for Stop {
-    fn from(_: io::Error) -> Self {
-        Self::Output
-    }
-}
-
-/// Makes the artifact in the cache. `open` opens the content of a file.
-pub(super) fn store<R: Read>(
-    cache: &Cache,
-    manifest: &Manifest,
-    mut open: impl FnMut(&Entry) -> io::Result<R>,
-    progress: &Progress<'_>,
-    cancel: &CancellationToken,
-) -> Result<Stored, StoreError> {
-    let mut temporary = cache.temporary()?;
-    let mut buffer = vec![0; 128 * 1024];
-    let result = gzip::compress(temporary.as_file_mut(), |out| {
-        tarball::write(manifest, out, |entry, out| {
-            let EntryKind::File { size, digest, .. } = entry.kind else { return Ok(()) };
-            let read = |source| StoreError::Read { path: shown(&entry.path), source };
-            let content = open(entry).map_err(|error| Stop::Because(read(error)))?;
-            copy(content, size, digest, out, &mut buffer, progress, cancel).map_err(
-                |trouble| match trouble {
-                    Trouble::Output => Stop::Output,
-                    Trouble::Read(error) => Stop::Because(read(error)),
-                    Trouble::Changed => Stop::Because(StoreError::Changed { path: shown(&entry.path) }),
-                    Trouble::Canceled => Stop::Because(StoreError::Canceled),
-                },
-            )?;
-            progress.file_done();
-            Ok(())
-        })
-    });
-    let written = result.map_err(|error| match error {
-        GzipError::Producer(Stop::Because(error)) => error,
-        GzipError::Producer(Stop::Output) => {
-            cache.cannot("write", io::Error::from(io::ErrorKind::BrokenPipe)).into()
+impl Making {
+    /// Names the artifact, and begins to make it in the cache.
+    pub(super) fn begin(self, progress: &Progress<'_>) -> Result<Stored, StoreError> {
+        let Self { cache, manifest, contents, cancel } = &self;
+        let sums = sums::sum(manifest, contents, progress, cancel)?;
+        let (digest, tar_bytes) = (sums.digest, sums.bytes);
+        let temporary = cache.temporary()?;
+        let file = temporary.as_file().try_clone().map_err(|error| cache.cannot("write to", error))?;
+        let (teller, storing) = Storing::begun(file);
+        let path = cache.artifact(&digest);
+        if tar_bytes <= AT_ONCE {
+            self.finish(&sums, temporary, &teller)?;
+            teller.ended(Ok(()));
+        } else {
+            let name = "compress".to_owned();
+            let work = move || {
+                let end = self.finish(&sums, temporary, &teller);
+                teller.ended(end);
+            };
+            thread::Builder::new().name(name).spawn(work).map_err(StoreError::Thread)?;
         }
-        GzipError::Output(error) => cache.cannot("write", error).into(),
-    })?;
-    Ok(cache.insert(temporary, &written, manifest)?)
+        Ok(Stored { digest, path, tar_bytes, storing })
+    }
+
+    /// Compresses the tar, and puts the artifact in its place.
+    fn finish(&self, sums: &Sums, mut temporary: NamedTempFile, teller: &Teller) -> Result<(), StoreError> {
+        let Self { cache, manifest, contents, cancel } = self;
+        let tar = Tar { manifest, sums, contents, earlier: &cache.earlier(), cancel };
+        let (written, chunks) =
+            tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
+                GzipError::Producer(error) => error,
+                GzipError::Output(error) => cache.cannot("write", error).into(),
+            })?;
+        teller.completed(written.compressed_bytes);
+        Ok(cache.insert(temporary, sums.digest, &written, manifest, &chunks)?)
+    }
 }
 
-enum Trouble {
-    Output,
-    Read(io::Error),
-    Changed,
-    Canceled,
+/// A tar that is known but not compressed yet.
+struct Tar<'a> {
+    manifest: &'a Manifest,
+    sums: &'a Sums,
+    contents: &'a Contents,
+    earlier: &'a Earlier,
+    cancel: &'a CancellationToken,
 }
 
-/// Copies exactly `size` bytes that have the digest, and nothing else.
-fn copy(
-    mut content: impl Read,
-    size: u64,
-    digest: Digest,
-    out: &mut impl Write,
-    buffer: &mut [u8],
-    progress: &Progress<'_>,
-    cancel: &CancellationToken,
-) -> Result<(), Trouble> {
-    let mut hasher = Sha256::new();
-    let mut left = size;
-    loop {
-        if cancel.is_cancelled() {
-            return Err(Trouble::Canceled);
+impl Tar<'_> {
+    fn compress(
+        &self,
+        out: impl Write + Send,
+        teller: &Teller,
+    ) -> Result<(Written, Vec<Known>), GzipError<StoreError>> {
+        let (mut known, mut packed) = (Vec::new(), 0);
+        let written = gzip::run(
+            out,
+            |block: &Block<Known>, written| {
+                known.push(block.label);
+                packed += block.bytes;
+                teller.grew(written, packed);
+            },
+            |queue| {
+                for chunk in chunks::chunks(self.manifest) {
+                    if !queue.push(move |deflate| self.block(&chunk, deflate)) {
+                        break;
+                    }
+                }
+            },
+        )?;
+        Ok((written, known))
+    }
+
+    /// Takes a chunk as it was compressed earlier, or compresses it.
+    fn block(&self, chunk: &Chunk, deflate: &mut Deflate) -> Result<Block<Known>, StoreError> {
+        if self.cancel.is_cancelled() {
+            return Err(StoreError::Canceled);
         }
-        let count = match content.read(buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Trouble::Read(error)),
-        };
-        left = left.checked_sub(count as u64).ok_or(Trouble::Changed)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        hasher.update(bytes);
-        out.write_all(bytes).map_err(|_| Trouble::Output)?;
-        progress.bytes_done(count as u64);
+        let name = chunk.name(self.manifest, &self.sums.pieces);
+        if let Some(block) = self.earlier.get(&name, chunk.bytes) {
+            return Ok(block);
+        }
+        let bytes = chunk.read(self.manifest, &self.sums.pieces, self.contents)?;
+        let Block { compressed, crc, bytes, label: () } = deflate
+            .block(&bytes, ())
+            .map_err(|source| StoreError::Read { path: "the tar".to_owned(), source })?;
+        let sum = Digest(Sha256::digest(&compressed).into());
+        let label = Known { name, bytes, crc, compressed: compressed.len() as u64, sum };
+        Ok(Block { compressed, crc, bytes, label })
     }
-    if left != 0 || Digest(hasher.finalize().into()) != digest {
-        return Err(Trouble::Changed);
-    }
-    Ok(())
 }

@@ -37,14 +37,12 @@ pub(super) fn write<W: Write, E: From<io::Error>>(
             out.write_all(padding(size))?;
         }
     }
-    end(out)?;
+    out.write_all(&END)?;
     Ok(())
 }
 
-/// Writes what follows the last entry.
-pub(super) fn end(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(&[0; 2 * BLOCK as usize])
-}
+/// What follows the last entry.
+pub(super) const END: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
 
 /// How many bytes follow the header of an entry.
 pub(super) fn padded(entry: &Entry) -> u64 {
@@ -54,7 +52,8 @@ pub(super) fn padded(entry: &Entry) -> u64 {
     }
 }
 
-fn padding(size: u64) -> &'static [u8] {
+/// What follows a content of this size.
+pub(super) fn padding(size: u64) -> &'static [u8] {
     const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     let missing = size.next_multiple_of(BLOCK) - size;
     ZEROS.get(..missing as usize).unwrap_or_default()

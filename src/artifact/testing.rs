@@ -14,6 +14,7 @@ use super::Artifact;
 use super::Cache;
 use super::PackError;
 use super::PackRequest;
+use super::StoreFailure;
 use crate::config::Build;
 use crate::event::Event;
 use crate::event::EventKind;
@@ -86,13 +87,23 @@ impl Project {
     pub(super) fn pack_into(&self, cache: &Cache, events: &Events) -> Result<Artifact, PackError> {
         let cancel = CancellationToken::new();
         let (root, linked) = (self.root(), self.linked.clone());
-        super::pack(&PackRequest { root: &root, build: &self.build, linked, cache, cancel }, events)
+        let request = PackRequest { root: &root, build: &self.build, linked, cache, cancel };
+        super::pack(&request, events).inspect(|artifact| drop(stored(artifact)))
     }
 
     /// Packs, and returns the paths in the artifact.
     pub(super) fn packed(&self) -> Vec<String> {
         paths(&self.pack().unwrap())
     }
+}
+
+/// Waits until an artifact is in the cache, or will not be; also where a test waits for other things.
+pub(super) fn stored(artifact: &Artifact) -> Result<u64, StoreFailure> {
+    let wait = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(artifact.storing.finished())
+    };
+    std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
 }
 
 /// The paths of an artifact; directories end with a slash.

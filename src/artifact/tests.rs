@@ -16,6 +16,7 @@ use super::testing::has;
 use super::testing::listing;
 use super::testing::notes;
 use super::testing::paths;
+use super::testing::stored;
 use super::testing::with_events;
 use super::*;
 
@@ -61,7 +62,7 @@ fn the_digest_is_the_sha256_of_the_uncompressed_tar() {
     flate2::read::GzDecoder::new(File::open(&artifact.path).unwrap()).read_to_end(&mut tar).unwrap();
     assert_eq!(Digest(sha2::Sha256::digest(&tar).into()), artifact.digest);
     assert_eq!(tar.len() as u64, artifact.tar_bytes);
-    assert_eq!(fs::metadata(&artifact.path).unwrap().len(), artifact.compressed_bytes);
+    assert_eq!(Some(fs::metadata(&artifact.path).unwrap().len()), artifact.compressed_bytes());
     assert_eq!(artifact.path.file_name().unwrap().to_str(), Some(&*format!("{}.tar.gz", artifact.digest)));
 }
 
@@ -162,14 +163,13 @@ fn a_file_that_changes_between_hashing_and_packing_is_refused() {
     let source = project.root();
     for (content, what) in [("one!", "grown"), ("on", "cut"), ("eno", "same size")] {
         project.file("a", content);
-        let error = store::store(
-            &project.cache(),
-            &artifact.manifest,
-            |entry| source::open(&source.join(std::str::from_utf8(&entry.path).unwrap())),
-            &progress::Progress::new(&Events::ignored()),
-            &CancellationToken::new(),
-        )
-        .unwrap_err();
+        let making = store::Making {
+            cache: project.cache(),
+            manifest: Arc::clone(&artifact.manifest),
+            contents: Arc::new(contents::Contents::Tree(source.clone())),
+            cancel: CancellationToken::new(),
+        };
+        let error = making.begin(&progress::Progress::new(&Events::ignored())).unwrap_err();
         assert!(matches!(&error, StoreError::Changed { path } if path == "a"), "{what}: {error}");
     }
     // Nothing half done is left behind.
@@ -272,7 +272,8 @@ fn a_saved_artifact_opens_to_the_same_with_its_commit() {
     fs::write(&file, "older").unwrap();
     save(&artifact, &file).unwrap();
     for cache in [project.cache(), Cache::at(project.beside("another-cache"))] {
-        let (opened, stated) = with_events(|events| open(&file, &cache, events).unwrap());
+        let (opened, stated) =
+            with_events(|events| open(&file, &cache, events, &CancellationToken::new()).unwrap());
         assert_eq!((opened.digest, &opened.manifest), (artifact.digest, &artifact.manifest));
         assert_eq!((&opened.commit, &opened.branch), (&artifact.commit, &artifact.branch));
         assert_eq!(notes(&stated), Vec::<String>::new());
@@ -350,7 +351,8 @@ proptest! {
         prop_assert!(tar.unwrap().success());
         for file in [saved, foreign] {
             let cache = Cache::at(project.beside("another-cache"));
-            let opened = open(&file, &cache, &Events::ignored()).unwrap();
+            let opened = open(&file, &cache, &Events::ignored(), &CancellationToken::new()).unwrap();
+            stored(&opened).unwrap();
             prop_assert_eq!(opened.digest, artifact.digest);
             prop_assert_eq!(&opened.manifest, &artifact.manifest);
             prop_assert_eq!(fs::read(&opened.path).unwrap(), fs::read(&artifact.path).unwrap());

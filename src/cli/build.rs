@@ -1,5 +1,6 @@
 //! `rdeploy build`: makes the artifact and nothing else.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,9 +12,12 @@ use super::launch;
 use super::release_source;
 use super::release_source::NoArtifact;
 use crate::artifact;
+use crate::artifact::Artifact;
 use crate::config;
 use crate::config::Environment;
 use crate::deploy::Outcome;
+use crate::event::EventKind;
+use crate::event::Events;
 
 /// Arguments of `rdeploy build`.
 #[derive(Args, Debug)]
@@ -32,7 +36,7 @@ pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
     let screen = launch::Screen::open_beside_result(global.verbose, &environment.name)?;
     let cancel = CancellationToken::new();
     launch::cancel_on_signal(&cancel);
-    let made = release_source::build(environment, &project.root, &screen.events, &cancel).await;
+    let made = made(environment, &project.root, &screen.events, &cancel).await;
     let made = made.inspect_err(|error| release_source::state(error, &screen.events));
     screen.close().await;
     let artifact = match made {
@@ -49,6 +53,21 @@ pub(super) async fn run(global: &Global, args: BuildArgs) -> Result<u8, Fatal> {
     };
     super::tell(&path.display().to_string())?;
     Ok(Outcome::Done.code())
+}
+
+/// Makes the artifact, up to its being in the cache.
+async fn made(
+    environment: &Environment,
+    root: &Path,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Artifact, NoArtifact> {
+    let artifact = release_source::build(environment, root, events, cancel).await?;
+    if artifact.compressed_bytes().is_none() {
+        let compressed = release_source::stored(&artifact).await?;
+        events.emit(EventKind::ArtifactStored { compressed });
+    }
+    Ok(artifact)
 }
 
 fn choose<'a>(project: &'a config::Project, name: Option<&str>) -> Result<&'a Environment, Fatal> {

@@ -104,13 +104,31 @@ async fn pack(
     .await
 }
 
+/// Waits until the artifact is in the cache.
+pub(super) async fn stored(artifact: &Artifact) -> Result<u64, NoArtifact> {
+    artifact.storing.finished().await.map_err(|failure| {
+        if failure.is_canceled() {
+            return NoArtifact::Cancelled;
+        }
+        failed(&failure, "nothing was changed on any host")
+    })
+}
+
 /// Opens an artifact made earlier.
-pub(super) async fn open(file: &Path, events: &Events) -> Result<Artifact, NoArtifact> {
-    let (file, events) = (file.to_owned(), events.clone());
+pub(super) async fn open(
+    file: &Path,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Artifact, NoArtifact> {
+    let (file, events, cancel) = (file.to_owned(), events.clone(), cancel.clone());
     blocking(move || {
         let cache = cache()?;
-        artifact::open(&file, &cache, &events)
-            .map_err(|error| failed(&error, "make the artifact anew with `rdeploy build -o FILE`"))
+        artifact::open(&file, &cache, &events, &cancel).map_err(|error| {
+            if cancel.is_cancelled() {
+                return NoArtifact::Cancelled;
+            }
+            failed(&error, "make the artifact anew with `rdeploy build -o FILE`")
+        })
     })
     .await
     .inspect(|artifact| {

@@ -76,17 +76,18 @@ impl<H: Host> Transaction<'_, H> {
     fn uploaded(&self, host: &H, artifact: &Artifact, progress: Progress, uploading: &AtomicBool) {
         let name = host.name().to_owned();
         match progress {
-            Progress::Planned { files, bytes, resumed } => {
+            Progress::Planned { files, bytes, is_exact, resumed } => {
                 if !uploading.swap(true, Ordering::Relaxed) {
                     self.enter(host, Phase::Uploading);
                 }
-                let (all_files, all_bytes) = (artifact.manifest.files(), artifact.compressed_bytes);
+                let (all_files, all_bytes) = (artifact.manifest.files(), artifact.compressed_bytes());
                 let host = name;
                 self.events.emit(EventKind::UploadPlanned {
                     host,
                     files,
                     all_files,
                     bytes,
+                    is_exact,
                     all_bytes,
                     resumed,
                 });

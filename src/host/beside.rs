@@ -111,16 +111,19 @@ impl Wire for Session {
         if !self.settings.hooks.is_empty() {
             self.connection.open_ahead();
         }
-        let reading = |source: std::io::Error| HostError::Channel {
-            doing: "reading the artifact",
-            source: source.into(),
-        };
         let feed = async {
             let (mut sent, mut waiting) = (0, BytesMut::new());
             for (n, part) in (1..).zip(parts) {
                 let mut offset = 0;
                 loop {
-                    let chunk = part.chunk(offset).await.map_err(reading)?;
+                    let chunk = match part.chunk(offset).await {
+                        Ok(chunk) => chunk,
+                        Err(error) => {
+                            // What waits there for the rest is not to wait for ever.
+                            let _ = stdin.close().await;
+                            return Err(upload::reading(error));
+                        }
+                    };
                     offset += chunk.len() as u64;
                     waiting.extend_from_slice(&chunk);
                     // What is small goes in one piece, whatever it consists of.

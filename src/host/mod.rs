@@ -103,6 +103,8 @@ pub enum Progress {
         files: usize,
         /// How many bytes in all.
         bytes: u64,
+        /// Whether that is known; it is an estimate while the artifact is being compressed.
+        is_exact: bool,
         /// Whether something is there of an upload that was cut off.
         resumed: bool,
     },

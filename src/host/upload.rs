@@ -11,6 +11,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -32,10 +36,18 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn bytes(&self) -> u64 {
+    /// Its size, if that is known already.
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Pack(pack) => pack.bytes(),
+        }
+    }
+
+    fn estimate(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Pack(pack) => pack.bytes(),
+            Self::Pack(pack) => pack.estimate(),
         }
     }
 
@@ -70,6 +82,30 @@ pub(super) trait Wire {
         parts: &[Part],
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> impl Future<Output = Result<Received, HostError>> + Send;
+}
+
+/// Of how much so much was sent, where that is only estimated at first: the share that was sent never goes back, and it
+/// is all of it only at the end.
+#[derive(Default)]
+struct Meter(Mutex<Option<(u64, u64)>>);
+
+impl Meter {
+    fn total(&self, sent: u64, known: Option<u64>, estimate: u64) -> u64 {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = match known {
+            Some(known) if known <= sent => sent,
+            known => {
+                let whole = known.unwrap_or(estimate);
+                let most = last.filter(|(sent, _)| *sent > 0).map_or(u64::MAX, |(before, of)| {
+                    let most = u128::from(of) * u128::from(sent) / u128::from(before);
+                    u64::try_from(most).unwrap_or(u64::MAX)
+                });
+                whole.min(most).max(sent + 1)
+            }
+        };
+        *last = Some((sent, total));
+        total
+    }
 }
 
 /// An upload under way.
@@ -117,7 +153,7 @@ pub(super) async fn upload<W: Wire>(
     }
 }
 
-fn reading(source: std::io::Error) -> HostError {
+pub(super) fn reading(source: std::io::Error) -> HostError {
     HostError::Channel { doing: "reading the artifact", source: source.into() }
 }
 
@@ -150,7 +186,9 @@ impl<W: Wire> Upload<'_, W> {
     /// Whether something there can be of use, and asking costs less than sending.
     async fn is_worth_asking(&self, there: &Facts) -> Result<bool, HostError> {
         let listed = self.artifact.listed().await.map_err(reading)?;
-        let is_small = self.artifact.compressed_bytes <= listed.gzipped.len() as u64 + SMALL;
+        // What is being compressed still is not small.
+        let compressed = self.artifact.compressed_bytes();
+        let is_small = compressed.is_some_and(|bytes| bytes <= listed.gzipped.len() as u64 + SMALL);
         Ok(!is_small && (self.resumed || !releases(there).is_empty()))
     }
 
@@ -200,7 +238,7 @@ impl<W: Wire> Upload<'_, W> {
         let links = self.artifact.pack(&[], true).await.map_err(reading)?;
         let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
         if received == Received::Whole {
-            self.plan(0, 0);
+            self.plan(0, 0, true);
             (self.progress)(Progress::Sent { sent: self.sent, total: self.sent });
         }
         Ok(received)
@@ -227,9 +265,9 @@ impl<W: Wire> Upload<'_, W> {
         base.into_iter().chain(others).map(|id| id.to_string()).collect()
     }
 
-    fn plan(&self, files: usize, bytes: u64) {
-        let total = self.sent + bytes;
-        (self.progress)(Progress::Planned { files, bytes: total, resumed: self.resumed });
+    fn plan(&self, files: usize, bytes: u64, is_exact: bool) {
+        let bytes = self.sent + bytes;
+        (self.progress)(Progress::Planned { files, bytes, is_exact, resumed: self.resumed });
     }
 
     /// One round. Without a number of files it is not known yet how much there will be in all.
@@ -239,19 +277,25 @@ impl<W: Wire> Upload<'_, W> {
         parts: &[Part],
         files: Option<usize>,
     ) -> Result<Received, HostError> {
-        let bytes: u64 = parts.iter().map(Part::bytes).sum();
+        let known = || parts.iter().map(Part::bytes).sum::<Option<u64>>();
+        let estimate = || parts.iter().map(Part::estimate).sum();
         if let Some(files) = files {
             self.files = (self.files + files).min(self.artifact.manifest.files());
-            self.plan(self.files, bytes);
+            self.plan(self.files, known().unwrap_or_else(estimate), known().is_some());
         }
-        let (before, total) = (self.sent, self.sent + bytes);
+        let before = self.sent;
+        let (sent_last, meter) = (AtomicU64::new(0), Meter::default());
         let progress = |sent: u64| {
+            sent_last.store(sent, Ordering::Relaxed);
             if files.is_some() {
-                (self.progress)(Progress::Sent { sent: before + sent, total });
+                let sent = before + sent;
+                let known = known().map(|bytes| before + bytes);
+                let total = meter.total(sent, known, before + estimate());
+                (self.progress)(Progress::Sent { sent, total });
             }
         };
         let received = self.wire.receive(args, parts, &progress).await?;
-        self.sent = total;
+        self.sent = before + known().unwrap_or(sent_last.into_inner());
         Ok(received)
     }
 
@@ -282,5 +326,32 @@ pub(super) fn answer(code: Option<u32>, written: &str) -> Option<Received> {
         }
         Some(76) => Some(Received::Cannot),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Meter;
+
+    /// Sends 100 parts of 10 bytes; the size is known after `known` of them. Returns the totals.
+    fn totals(estimate: impl Fn(u64) -> u64, known: u64) -> Vec<u64> {
+        let meter = Meter::default();
+        (1..=100).map(|n| meter.total(n * 10, (n > known).then_some(1000), estimate(n * 10))).collect()
+    }
+
+    #[test]
+    fn the_share_that_was_sent_never_goes_back_and_is_all_of_it_only_at_the_end() {
+        let estimates: [fn(u64) -> u64; 4] = [|_| 10, |_| 1_000_000, |sent| sent * 3, |sent| 1200 - sent];
+        for estimate in estimates {
+            for known in [0, 1, 50, 99] {
+                let totals = totals(estimate, known);
+                let shares: Vec<f64> =
+                    (1..).zip(&totals).map(|(n, total)| f64::from(n * 10) / *total as f64).collect();
+                assert!(shares.windows(2).all(|two| two[0] <= two[1] + 1e-3), "{known}: {totals:?}");
+                assert!(shares[..99].iter().all(|share| *share < 1.0), "{known}: {totals:?}");
+                assert_eq!(totals[99], 1000);
+            }
+        }
+        assert!(totals(|_| 1_000_000, 0).iter().all(|total| *total == 1000));
     }
 }

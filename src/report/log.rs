@@ -163,6 +163,7 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
         | EventKind::LocalCommandStarted { .. }
         | EventKind::LocalCommandFinished { .. }
         | EventKind::ArtifactPacked { .. }
+        | EventKind::ArtifactStored { .. }
         | EventKind::HostConnected { .. }
         | EventKind::PhaseEntered { .. }
         | EventKind::UploadPlanned { .. }

@@ -130,6 +130,7 @@ impl<O: Write, E: Write> Plain<O, E> {
         let (plan, is_empty) = upload.plan.clone().unwrap_or_else(|| (total.clone(), upload.total == 0));
         let told = match (starts, ends) {
             (true, true) if is_empty => "nothing to upload: every file is there already".to_owned(),
+            (true, true) if upload.is_estimate => format!("uploaded {total}"),
             (true, true) => format!("uploaded {plan}"),
             (true, false) => format!("uploading {plan}"),
             (false, true) => {

@@ -114,6 +114,7 @@ impl<W: Write> Progress<W> {
             EventKind::RunStarted { .. }
             | EventKind::LocalCommandFinished { .. }
             | EventKind::ArtifactPacked { .. }
+            | EventKind::ArtifactStored { .. }
             | EventKind::HookFinished { .. }
             | EventKind::BatchStarted { .. }
             | EventKind::Paused { .. }

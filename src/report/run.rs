@@ -72,6 +72,8 @@ pub(crate) struct Upload {
     pub(crate) started: Duration,
     /// What it is, in words, and whether no file is part of it.
     pub(crate) plan: Option<(String, bool)>,
+    /// Whether the plan's size is an estimate, and everything travels.
+    pub(crate) is_estimate: bool,
     samples: VecDeque<(Duration, u64)>,
 }
 
@@ -113,7 +115,7 @@ impl Running {
 
 impl Upload {
     fn new(now: Duration) -> Self {
-        Self { sent: 0, total: 0, started: now, plan: None, samples: VecDeque::new() }
+        Self { sent: 0, total: 0, started: now, plan: None, is_estimate: false, samples: VecDeque::new() }
     }
 
     fn progressed(&mut self, now: Duration, sent: u64, total: u64) {
@@ -176,7 +178,7 @@ impl Run {
             EventKind::PackProgressed { files, bytes } => {
                 self.packing = Some(Packing { files: *files, bytes: *bytes });
             }
-            EventKind::ArtifactPacked { .. } => self.packing = None,
+            EventKind::ArtifactPacked { .. } | EventKind::ArtifactStored { .. } => self.packing = None,
             EventKind::HostConnected { host } => {
                 self.host(host);
             }
@@ -189,11 +191,12 @@ impl Run {
                     host.hook = None;
                 }
             }
-            EventKind::UploadPlanned { host, files, all_files, bytes, all_bytes, resumed } => {
+            EventKind::UploadPlanned { host, files, all_files, bytes, is_exact, all_bytes, resumed } => {
                 let upload = self.host(host).upload.get_or_insert_with(|| Upload::new(now));
                 upload.total = *bytes;
-                let plan = words::upload(*files, *all_files, *bytes, *all_bytes, *resumed);
+                let plan = words::upload(*files, *all_files, (*bytes, *is_exact), *all_bytes, *resumed);
                 upload.plan = Some((plan, *files == 0));
+                upload.is_estimate = !is_exact;
             }
             EventKind::UploadProgressed { host, sent, total } => {
                 let upload = self.host(host).upload.get_or_insert_with(|| Upload::new(now));

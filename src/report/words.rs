@@ -91,14 +91,18 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
         EventKind::PackProgressed { files: _, bytes: _ } => None,
         EventKind::ArtifactPacked { digest, files, bytes, compressed, reused } => {
             let verb = if *reused { "unchanged since it was last packed:" } else { "packed" };
+            let compressed = compressed.map(|size| format!(" ({} compressed)", format::bytes(size)));
             let line = format!(
-                "{verb} {}, {} ({} compressed), {}",
+                "{verb} {}, {}{}, {}",
                 format::count(*files, "file"),
                 format::bytes(*bytes),
-                format::bytes(*compressed),
+                compressed.unwrap_or_default(),
                 text::one_line(digest).chars().take(12).collect::<String>(),
             );
             said(Place::Local, Good, Always, line)
+        }
+        EventKind::ArtifactStored { compressed } => {
+            said(Place::Local, Good, Always, format!("compressed to {}", format::bytes(*compressed)))
         }
         EventKind::HostConnected { host } => said(at(host), Step, Verbose, "connected".to_owned()),
         // The plan of the upload says its size.
@@ -107,8 +111,8 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
             let (tone, level) = weight(*phase);
             said(at(host), tone, level, phase_words(*phase).to_owned())
         }
-        EventKind::UploadPlanned { host, files, all_files, bytes, all_bytes, resumed } => {
-            let plan = upload(*files, *all_files, *bytes, *all_bytes, *resumed);
+        EventKind::UploadPlanned { host, files, all_files, bytes, is_exact, all_bytes, resumed } => {
+            let plan = upload(*files, *all_files, (*bytes, *is_exact), *all_bytes, *resumed);
             said(at(host), Step, Verbose, format!("uploading {plan}"))
         }
         EventKind::UploadProgressed { host: _, sent: _, total: _ } => None,
@@ -184,13 +188,23 @@ pub(crate) fn hook(point: &str, what: &str) -> String {
     format!("{}: {}", text::one_line(point), command(what))
 }
 
-/// What an upload is: `4.1 MB`, or `1.2 kB of 4.1 MB (3 of 200 files changed)` where the rest is there already.
-pub(crate) fn upload(files: usize, all_files: usize, bytes: u64, all_bytes: u64, resumed: bool) -> String {
+/// What an upload is: `4.1 MB` (`about 4 MB`, if that is an estimate), or `1.2 kB of 4.1 MB (3 of 200 files changed)`
+/// where the rest is there already.
+pub(crate) fn upload(
+    files: usize,
+    all_files: usize,
+    (bytes, is_exact): (u64, bool),
+    all_bytes: Option<u64>,
+    resumed: bool,
+) -> String {
     let mut plan = format::bytes(bytes);
+    if !is_exact {
+        plan.insert_str(0, "about ");
+    }
     if files >= all_files {
         return plan;
     }
-    if bytes < all_bytes {
+    if let Some(all_bytes) = all_bytes.filter(|all| bytes < *all) {
         plan.push_str(&format!(" of {}", format::bytes(all_bytes)));
     }
     let what = if resumed { "were still missing" } else { "changed" };

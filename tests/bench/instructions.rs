@@ -42,7 +42,9 @@ fn packs(project: &Path, cache: &Path) {
     let build = &loaded.environments.values().next().unwrap().build;
     let request =
         PackRequest { root: project, build, linked: Vec::new(), cache: &cache, cancel: Default::default() };
-    black_box(pack(&request, &Events::ignored()).unwrap());
+    let artifact = pack(&request, &Events::ignored()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    black_box(runtime.block_on(artifact.storing.finished()).unwrap());
 }
 
 /// Reads the text forms of two manifests of 10,000 files, of which one of a hundred differs, and makes one's change.

@@ -11,6 +11,7 @@ mod tests;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -22,10 +23,13 @@ use tokio::sync::OnceCell;
 
 pub use self::pack::Pack;
 
+use self::pack::Wanted;
 use super::Artifact;
 use super::cache::Cache;
+use super::contents::Contents;
 use super::gzip;
 use super::gzip::GzipError;
+use super::store::StoreError;
 use crate::release;
 use crate::release::Digest;
 use crate::release::Entry;
@@ -71,6 +75,15 @@ struct Made {
     packs: Cells<(Vec<u32>, bool), Arc<Pack>>,
     /// Compressing takes every core, and memory for each: one at a time.
     one: tokio::sync::Mutex<()>,
+    /// Where the artifact's files can be read, too.
+    source: Option<Arc<Contents>>,
+}
+
+impl Deltas {
+    /// Nothing yet, of an artifact whose files can be read there, too.
+    pub(super) fn of(source: Option<Arc<Contents>>) -> Self {
+        Self(Arc::new(Made { source, ..Made::default() }))
+    }
 }
 
 fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Cell<T> {
@@ -99,20 +112,53 @@ impl Artifact {
         cell(&self.deltas.0.differences, base).get_or_try_init(|| make).await.cloned()
     }
 
-    /// Returns a tar of these files, and of all links where those are wanted, too.
+    /// Returns a tar of these files, and of all links where those are wanted, too: of the source, if they are there as
+    /// they were packed, else of the artifact.
     pub async fn pack(&self, files: &[u32], links: bool) -> io::Result<Arc<Pack>> {
         let made = &self.deltas.0;
-        let (path, manifest, wanted) = (self.path.clone(), Arc::clone(&self.manifest), files.to_vec());
-        let make = async move {
+        let wanted = Wanted { manifest: Arc::clone(&self.manifest), files: files.to_vec(), links };
+        let make = async {
             let _one = made.one.lock().await;
-            blocking(move || pack::cut(&path, &manifest, &wanted, links).map(Arc::new)).await
+            let changed = match &made.source {
+                None => None,
+                Some(source) => match self.collect(source, wanted.clone()).await? {
+                    Ok(pack) => return Ok(pack),
+                    Err(changed) => Some(changed),
+                },
+            };
+            let cut = match self.storing.finished().await {
+                Ok(_) => {
+                    let path = self.path.clone();
+                    blocking(move || pack::cut(&path, &wanted).map(Arc::new)).await
+                }
+                Err(failure) => Err(io::Error::other(failure)),
+            };
+            // The source is the first cause.
+            cut.map_err(|error| changed.map_or(error, io::Error::other))
         };
         cell(&made.packs, (files.to_vec(), links)).get_or_try_init(|| make).await.cloned()
     }
 
-    /// Returns the whole of it.
+    async fn collect(
+        &self,
+        source: &Arc<Contents>,
+        wanted: Wanted,
+    ) -> io::Result<Result<Arc<Pack>, StoreError>> {
+        let (source, dir) = (Arc::clone(source), self.path.parent().map(Path::to_owned));
+        blocking(move || {
+            let dir = dir.ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
+            Ok(pack::collect(&source, &dir, &wanted)?.map(Arc::new))
+        })
+        .await
+    }
+
+    /// Returns the whole of it; where it is being compressed still, what there is of it can be had already.
     pub async fn whole(&self) -> io::Result<Arc<Pack>> {
-        let (path, bytes) = (self.path.clone(), self.compressed_bytes);
+        if let Some(file) = self.storing.file() {
+            return Ok(Arc::new(Pack::growing(file, &self.storing, self.tar_bytes)));
+        }
+        let bytes = self.storing.finished().await.map_err(io::Error::other)?;
+        let path = self.path.clone();
         blocking(move || Pack::open(&path, bytes).map(Arc::new)).await
     }
 

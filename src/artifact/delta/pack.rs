@@ -1,5 +1,5 @@
-//! Owns cutting some files out of an artifact into a tar of their own, which lies in a file without a name beside the
-//! artifact.
+//! Owns making a tar of some files of an artifact, out of its source or out of itself. It lies in a file without a name
+//! beside the artifact.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +11,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
+use super::super::contents::BUFFER;
+use super::super::contents::Contents;
+use super::super::contents::Trouble;
 use super::super::gzip;
 use super::super::gzip::GzipError;
+use super::super::store::StoreError;
+use super::super::storing::Storing;
 use super::super::tarball;
+use crate::release::Entry;
 use crate::release::EntryKind;
 use crate::release::Manifest;
 
@@ -25,22 +32,48 @@ const CHUNK: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct Pack {
     file: Arc<File>,
-    bytes: u64,
+    size: Size,
+}
+
+#[derive(Debug)]
+enum Size {
+    Known(u64),
+    /// It is being written, of a tar of this size.
+    Growing(Storing, u64),
 }
 
 impl Pack {
     pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(File::open(path)?), bytes })
+        Ok(Self { file: Arc::new(File::open(path)?), size: Size::Known(bytes) })
     }
 
-    /// Its size.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    pub(super) fn growing(file: &Arc<File>, storing: &Storing, tar_bytes: u64) -> Self {
+        Self { file: Arc::clone(file), size: Size::Growing(storing.clone(), tar_bytes) }
     }
 
-    /// Returns the bytes from `offset` on, as many as travel at a time; none at the end.
+    /// Its size, if that is known already.
+    pub fn bytes(&self) -> Option<u64> {
+        match &self.size {
+            Size::Known(bytes) => Some(*bytes),
+            Size::Growing(storing, _) => storing.bytes(),
+        }
+    }
+
+    /// What its size will be about, by what is there of it.
+    pub fn estimate(&self) -> u64 {
+        match &self.size {
+            Size::Known(bytes) => *bytes,
+            Size::Growing(storing, tar_bytes) => storing.estimate(*tar_bytes),
+        }
+    }
+
+    /// Returns the bytes from `offset` on, as many as travel at a time, when they are there; none at the end.
     pub async fn chunk(&self, offset: u64) -> io::Result<Bytes> {
-        let size = CHUNK.min(self.bytes.saturating_sub(offset));
+        let there = match &self.size {
+            Size::Known(bytes) => *bytes,
+            Size::Growing(storing, _) => storing.beyond(offset).await.map_err(io::Error::other)?,
+        };
+        let size = CHUNK.min(there.saturating_sub(offset));
         if size == 0 {
             return Ok(Bytes::new());
         }
@@ -54,48 +87,82 @@ impl Pack {
     }
 }
 
-/// Cuts the files at these places, which are in order, out of the artifact at `path`, and with `links` all its links.
-pub(super) fn cut(path: &Path, manifest: &Manifest, wanted: &[u32], links: bool) -> io::Result<Pack> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
+/// What a pack is to hold: files, by their places in order, and with `links` all links.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) files: Vec<u32>,
+    pub(super) links: bool,
+}
+
+impl Wanted {
+    /// All entries up to the last one that is wanted, and whether each is.
+    fn entries(&self) -> impl Iterator<Item = (&Entry, bool)> {
+        let is_link = |entry: &Entry| self.links && matches!(entry.kind, EntryKind::Symlink { .. });
+        let last_link = self.manifest.entries.iter().rposition(is_link);
+        let last = self.files.last().map(|place| *place as usize).max(last_link);
+        let mut files = self.files.iter().copied().peekable();
+        let entries = (0..).zip(&self.manifest.entries).take(last.map_or(0, |last| last + 1));
+        entries.map(move |(place, entry)| (entry, files.next_if_eq(&place).is_some() || is_link(entry)))
+    }
+}
+
+/// Makes it of the files of the artifact's source. That one of them is no longer what was packed is a result of its own.
+pub(super) fn collect(
+    source: &Contents,
+    dir: &Path,
+    wanted: &Wanted,
+) -> io::Result<Result<Pack, StoreError>> {
     let mut out = tempfile::tempfile_in(dir)?;
-    let source = flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 * 1024, File::open(path)?));
+    let (mut buffer, never) = (vec![0; BUFFER], CancellationToken::new());
     let written = gzip::compress(&mut out, |chunks| {
-        select(source, manifest, wanted, links, chunks)?;
-        tarball::end(chunks)
+        for (entry, _) in wanted.entries().filter(|(_, is_wanted)| *is_wanted) {
+            chunks.write_all(&tarball::header(entry))?;
+            if let EntryKind::File { size, digest, .. } = entry.kind {
+                source.copy(entry, (size, digest), &mut buffer, &never, |bytes| chunks.write_all(bytes))?;
+                chunks.write_all(tarball::padding(size))?;
+            }
+        }
+        Ok(chunks.write_all(&tarball::END)?)
     });
     match written {
-        Ok(written) => Ok(Pack { file: Arc::new(out), bytes: written.compressed_bytes }),
+        Ok(written) => Ok(Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) })),
+        Err(GzipError::Producer(Trouble::Because(error))) => Ok(Err(error)),
+        Err(GzipError::Producer(Trouble::Output(error)) | GzipError::Output(error)) => Err(error),
+    }
+}
+
+/// Cuts it out of the artifact at `path`.
+pub(super) fn cut(path: &Path, wanted: &Wanted) -> io::Result<Pack> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
+    let mut out = tempfile::tempfile_in(dir)?;
+    let artifact = flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 * 1024, File::open(path)?));
+    let written = gzip::compress(&mut out, |chunks| {
+        select(artifact, wanted, chunks)?;
+        chunks.write_all(&tarball::END)
+    });
+    match written {
+        Ok(written) => Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) }),
         Err(GzipError::Output(error) | GzipError::Producer(error)) => Err(error),
     }
 }
 
-fn select(
-    mut source: impl Read,
-    manifest: &Manifest,
-    wanted: &[u32],
-    links: bool,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let is_link = |kind: &EntryKind| links && matches!(kind, EntryKind::Symlink { .. });
-    let last_link = manifest.entries.iter().rposition(|entry| is_link(&entry.kind));
-    let last = wanted.last().map(|place| *place as usize).max(last_link);
-    let mut wanted = wanted.iter().copied().peekable();
+fn select(mut artifact: impl Read, wanted: &Wanted, out: &mut impl Write) -> io::Result<()> {
     let mut head = Vec::new();
     // What follows the last one need not be read.
-    for (place, entry) in (0..).zip(&manifest.entries).take(last.map_or(0, |last| last + 1)) {
+    for (entry, is_wanted) in wanted.entries() {
         let expected = tarball::header(entry);
         head.resize(expected.len(), 0);
-        source.read_exact(&mut head)?;
+        artifact.read_exact(&mut head)?;
         if head != expected {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the artifact in the cache is damaged"));
         }
-        let is_wanted = wanted.next_if_eq(&place).is_some() || is_link(&entry.kind);
         let content = tarball::padded(entry);
         let copied = if is_wanted {
             out.write_all(&head)?;
-            io::copy(&mut source.by_ref().take(content), out)?
+            io::copy(&mut artifact.by_ref().take(content), out)?
         } else {
-            io::copy(&mut source.by_ref().take(content), &mut io::sink())?
+            io::copy(&mut artifact.by_ref().take(content), &mut io::sink())?
         };
         if copied != content {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -18,7 +18,7 @@ async fn unzipped(pack: &Pack) -> Vec<u8> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    assert_eq!(bytes.len() as u64, pack.bytes());
+    assert_eq!(Some(bytes.len() as u64), pack.bytes());
     let mut tar = Vec::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();
     tar
@@ -105,7 +105,8 @@ fn a_release_that_is_not_known_here_or_is_damaged_is_compared_with_nothing() {
 fn an_artifact_that_is_damaged_in_the_cache_is_not_cut() {
     runtime().block_on(async {
         let project = project();
-        let artifact = project.pack().unwrap();
+        // Without a source.
+        let artifact = project.cache().get(&project.pack().unwrap().digest).unwrap();
         let elsewhere = Project::new();
         let other = elsewhere.file("other", "x").pack().unwrap();
         std::fs::copy(&other.path, &artifact.path).unwrap();
@@ -130,5 +131,44 @@ fn moved_files_are_missing_only_where_there_are_too_many_to_copy_one_by_one() {
         let renamed = fill("old", ".txt");
         assert!(moved.difference(first.digest).await.unwrap().unwrap().missing.is_empty());
         assert_eq!(renamed.difference(first.digest).await.unwrap().unwrap().missing.len(), 50);
+    });
+}
+
+#[test]
+fn a_pack_is_made_of_the_source_and_of_the_artifact_where_the_source_has_changed() {
+    runtime().block_on(async {
+        let project = project();
+        let artifact = project.pack().unwrap();
+        let wanted = [place(&artifact, "dir/b"), place(&artifact, "dir/run")];
+        let found = project.cache().get(&artifact.digest).unwrap();
+        let good = unzipped(&found.pack(&wanted, true).await.unwrap()).await;
+        // The source is enough.
+        let bytes = std::fs::read(&artifact.path).unwrap();
+        std::fs::remove_file(&artifact.path).unwrap();
+        assert!(unzipped(&artifact.pack(&wanted, true).await.unwrap()).await == good);
+        std::fs::write(&artifact.path, bytes).unwrap();
+        let changes: [fn(&Project); 4] = [
+            |project| _ = project.file("dir/b", vec![8; 3000]),
+            |project| _ = project.file("dir/b", vec![7; 2999]),
+            |project| _ = project.file("dir/b", vec![7; 3001]),
+            |project| std::fs::remove_file(project.path("dir/b")).unwrap(),
+        ];
+        for change in changes {
+            let artifact = project.file("dir/b", vec![7; 3000]).pack().unwrap();
+            change(&project);
+            assert!(unzipped(&artifact.pack(&wanted, true).await.unwrap()).await == good);
+        }
+        // What is in neither is an error that says why.
+        let artifact = project.file("dir/b", vec![7; 3000]).pack().unwrap();
+        project.file("dir/b", "edited");
+        std::fs::remove_file(&artifact.path).unwrap();
+        let error = artifact.pack(&wanted, true).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "dir/b changed while it was being read; is a build or a watcher still running?"
+        );
+        // Files that are not wanted may be what they like.
+        let run = [place(&artifact, "dir/run")];
+        assert!(artifact.pack(&run, false).await.is_ok());
     });
 }

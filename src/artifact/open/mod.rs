@@ -10,12 +10,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +22,7 @@ use self::scan::Scanned;
 use super::Artifact;
 use super::cache::Cache;
 use super::cache::CacheError;
+use super::contents::Contents;
 use super::links;
 use super::links::Node;
 use super::problem::Problems;
@@ -31,7 +30,7 @@ use super::problem::check_path;
 use super::problem::check_target;
 use super::problem::shown;
 use super::progress::Progress;
-use super::store;
+use super::store::Making;
 use super::store::StoreError;
 use crate::event::EventKind;
 use crate::event::Events;
@@ -82,26 +81,29 @@ pub enum OpenError {
     Cache(#[from] CacheError),
 }
 
-/// Reads a `.tar.gz` and returns it as an artifact in the cache. Blocks; call it where blocking is
-/// allowed.
-pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, OpenError> {
+/// Reads a `.tar.gz` and returns it as an artifact, which may still be on its way into the cache; `cancel` ends that.
+/// Blocks; call it where blocking is allowed.
+pub fn open(
+    file: &Path,
+    cache: &Cache,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Artifact, OpenError> {
     let spool = cache.scratch()?;
     let Scanned { found, raw_digest, facts } = scan::scan(file, &spool, cache, events)?;
-    let (manifest, contents) =
+    let (manifest, places) =
         judge(found).map_err(|problems| OpenError::Refused { file: file.to_owned(), problems })?;
     if manifest.files() == 0 && !manifest.entries.iter().any(is_link) {
         return Err(OpenError::Damaged { file: file.to_owned(), what: "there is no file in it".to_owned() });
     }
+    let manifest = Arc::new(manifest);
     let (stored, reused) = match cache.find(&manifest) {
         Some(stored) => (stored, true),
         None => {
-            let content = |entry: &Entry| {
-                let (offset, size) = contents.get(&entry.path).copied().unwrap_or_default();
-                Ok(SpoolReader { spool: &spool, offset, left: size })
-            };
-            let progress = Progress::new(events);
-            let never = CancellationToken::new();
-            (store::store(cache, &manifest, content, &progress, &never)?, false)
+            let contents = Arc::new(Contents::Spool { file: spool, places });
+            let (cache, manifest, cancel) = (cache.clone(), Arc::clone(&manifest), cancel.clone());
+            let making = Making { cache, manifest, contents, cancel };
+            (making.begin(&Progress::new(events))?, false)
         }
     };
     if stored.digest != raw_digest {
@@ -112,7 +114,7 @@ pub fn open(file: &Path, cache: &Cache, events: &Events) -> Result<Artifact, Ope
         let text = format!("{} contains a .git directory, which will be on the hosts", file.display());
         events.emit(EventKind::Warned { host: None, text });
     }
-    let mut artifact = stored.into_artifact(manifest, reused);
+    let mut artifact = stored.into_artifact(manifest, None, reused);
     (artifact.commit, artifact.branch) = (facts.commit, facts.branch);
     super::announce(&artifact, events);
     Ok(artifact)
@@ -123,13 +125,13 @@ fn is_link(entry: &Entry) -> bool {
 }
 
 /// Where the content of a file lies in the spool: offset and size.
-type Contents = BTreeMap<Vec<u8>, (u64, u64)>;
+type Places = BTreeMap<Vec<u8>, (u64, u64)>;
 
 /// Judges what was found, and makes the manifest of it.
-fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problems> {
+fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places), Problems> {
     let mut problems = Problems::default();
     let mut tree: BTreeMap<Vec<u8>, EntryKind> = BTreeMap::new();
-    let mut contents = Contents::new();
+    let mut places = Places::new();
     for (written, content) in found {
         let Some(path) = normal(&written) else { continue };
         if let Err(what) = check_path(path) {
@@ -144,7 +146,7 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problem
             Content::Directory => EntryKind::Directory,
             Content::Symlink { target } => EntryKind::Symlink { target },
             Content::File { executable, size, digest, offset } => {
-                contents.insert(path.to_vec(), (offset, size));
+                places.insert(path.to_vec(), (offset, size));
                 EntryKind::File { executable, size, digest }
             }
         };
@@ -169,7 +171,7 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Contents), Problem
     }
     problems.into_result()?;
     let entries = tree.into_iter().map(|(path, kind)| Entry { path, kind });
-    Ok((Manifest { entries: entries.collect() }, contents))
+    Ok((Manifest { entries: entries.collect() }, places))
 }
 
 /// Returns the path of an entry as `tar czf x.tgz .` writes it without what makes it different from
@@ -203,21 +205,4 @@ fn add_parents(tree: &mut BTreeMap<Vec<u8>, EntryKind>, problems: &mut Problems)
         }
     }
     tree.extend(missing.into_iter().map(|path| (path, EntryKind::Directory)));
-}
-
-/// Reads one file's content from the spool.
-struct SpoolReader<'a> {
-    spool: &'a File,
-    offset: u64,
-    left: u64,
-}
-
-impl Read for SpoolReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.spool.read_at(buffer.get_mut(..wanted).unwrap_or_default(), self.offset)?;
-        self.offset += count as u64;
-        self.left -= count as u64;
-        Ok(count)
-    }
 }

@@ -79,7 +79,7 @@ fn open_bytes(bytes: &[u8]) -> Result<Artifact, String> {
     let project = Project::new();
     let file = project.beside("given.tgz");
     fs::write(&file, bytes).unwrap();
-    let result = open(&file, &project.cache(), &Events::ignored());
+    let result = open(&file, &project.cache(), &Events::ignored(), &CancellationToken::new());
     result.map_err(|error| error.to_string().replace(&file.display().to_string(), "FILE"))
 }
 
@@ -228,7 +228,9 @@ fn what_is_no_gzipped_tar_says_what_it_is() {
 fn a_missing_file_and_a_directory_are_named() {
     let project = Project::new();
     for (path, part) in [(project.beside("none.tgz"), "none.tgz"), (project.root(), "it is a directory")] {
-        let error = open(&path, &project.cache(), &Events::ignored()).unwrap_err().to_string();
+        let error = open(&path, &project.cache(), &Events::ignored(), &CancellationToken::new())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(part), "{error}");
     }
 }
@@ -286,7 +288,8 @@ fn a_tarball_made_by_others_becomes_the_artifact_packed_here() {
         }
         assert!(tar.status().unwrap().success());
         let cache = Cache::at(project.beside("another-cache"));
-        let (opened, stated) = with_events(|events| open(&file, &cache, events).unwrap());
+        let (opened, stated) =
+            with_events(|events| open(&file, &cache, events, &CancellationToken::new()).unwrap());
         assert_eq!(opened.manifest, artifact.manifest, "{name}");
         assert_eq!(opened.digest, artifact.digest, "{name}");
         assert_eq!(notes(&stated).len(), 1, "{name}: {stated:?}");
@@ -299,7 +302,8 @@ fn a_tarball_with_a_repository_in_it_is_warned_about() {
     let project = Project::new();
     let file = project.beside("given.tgz");
     fs::write(&file, gzipped(&Tarball::default().file("./.git/HEAD", "x").file("f", "").end())).unwrap();
-    let (opened, stated) = with_events(|events| open(&file, &project.cache(), events).unwrap());
+    let (opened, stated) =
+        with_events(|events| open(&file, &project.cache(), events, &CancellationToken::new()).unwrap());
     assert_eq!(paths(&opened), [".git/", ".git/HEAD", "f"]);
     assert!(
         stated.iter().any(|kind| matches!(kind, EventKind::Warned { text, .. } if text.contains(".git")))

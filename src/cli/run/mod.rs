@@ -25,6 +25,7 @@ use super::place::Places;
 use super::release_source;
 use super::release_source::NoArtifact;
 use crate::artifact::Artifact;
+use crate::artifact::Storing;
 use crate::config::Environment;
 use crate::deploy;
 use crate::deploy::Fleet;
@@ -99,10 +100,33 @@ impl Run<'_> {
         if let Err(error) = &made {
             release_source::state(error, self.events);
         }
-        match (checks, made) {
+        let storing = made.as_ref().ok().and_then(Option::as_ref).map(|artifact| artifact.storing.clone());
+        let summary = match (checks, made) {
             (Checks::Fit(reached), Ok(artifact)) => self.transact(reached, artifact, built).await,
             (Checks::Fit(reached), Err(_)) => self.ended(Outcome::Usage, self.known(&reached)),
             (Checks::Unfit(known), _) => self.ended(Outcome::Preflight, known),
+        };
+        if let Some(storing) = storing {
+            self.stored(&storing, summary.exit_code).await;
+        }
+        summary
+    }
+
+    /// Waits until the artifact is in the cache, which goes on beside the deploy. That it does not get there spoils no
+    /// deploy.
+    async fn stored(&self, storing: &Storing, exit_code: u8) {
+        let stored = tokio::select! {
+            stored = storing.finished() => stored,
+            () = self.stops.abandon.cancelled() => return,
+        };
+        let is_deployed = [Outcome::Done.code(), Outcome::Partial.code()].contains(&exit_code);
+        if let Err(failure) = stored
+            && is_deployed
+        {
+            let text = format!(
+                "the artifact is not in the cache: {failure}; the hosts have it, but `resume` from here needs it built again"
+            );
+            self.events.emit(EventKind::Warned { host: None, text });
         }
     }
 
@@ -160,7 +184,7 @@ impl Run<'_> {
         let made = match &self.launch.source {
             Source::Rollback(_) | Source::Resume(None) => return Ok(None),
             Source::Artifact(file) | Source::Resume(Some(file)) => {
-                release_source::open(file, self.events).await
+                release_source::open(file, self.events, cancel).await
             }
             Source::Build => {
                 release_source::build(&self.launch.environment, &self.launch.root, self.events, cancel).await

@@ -172,8 +172,9 @@ impl Host for Scripted {
     ) -> Result<(), HostError> {
         let work = |model: &mut Model| {
             ours(model);
-            let bytes = artifact.compressed_bytes;
-            progress(Progress::Planned { files: artifact.manifest.files(), bytes, resumed: false });
+            let bytes = artifact.compressed_bytes().expect("it is stored");
+            let files = artifact.manifest.files();
+            progress(Progress::Planned { files, bytes, is_exact: true, resumed: false });
             progress(Progress::Sent { sent: bytes, total: bytes });
             Ok(())
         };

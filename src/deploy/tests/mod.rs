@@ -28,6 +28,7 @@ use super::scripted::World;
 use super::scripted::id;
 use crate::artifact::Artifact;
 use crate::artifact::Deltas;
+use crate::artifact::Storing;
 use crate::config;
 use crate::config::Hook;
 use crate::config::Hooks;
@@ -132,7 +133,7 @@ fn artifact() -> Artifact {
         path: "nowhere".into(),
         manifest: Manifest::default().into(),
         tar_bytes: 10,
-        compressed_bytes: 5,
+        storing: Storing::done(5),
         commit: None,
         branch: None,
         reused: false,

@@ -101,7 +101,7 @@ fn what_arrived_of_another_artifact_serves_as_well_and_goes_with_the_next_deploy
         let client = Client::new();
         let mut tree = site(60);
         let artifact = client.pack(&tree);
-        let cut = artifact.compressed_bytes * 3 / 4;
+        let cut = artifact.compressed_bytes().unwrap() * 3 / 4;
         let (mut guardian, _) = upload(rig, "t1", R1, &artifact, Some(cut));
         guardian.hang_up();
         assert!(guardian.child.wait().unwrap().success());

@@ -86,7 +86,10 @@ impl Client {
             cache: &Cache::at(self.cache()),
             cancel: tokio_util::sync::CancellationToken::new(),
         };
-        artifact::pack(&request, &Events::ignored()).unwrap()
+        let artifact = artifact::pack(&request, &Events::ignored()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(artifact.storing.finished()).unwrap();
+        artifact
     }
 }
 
@@ -184,7 +187,7 @@ pub(super) fn upload<'a>(
     };
     let plan = Mutex::new(None);
     let progress = |progress| {
-        if let Progress::Planned { files, bytes, resumed } = progress {
+        if let Progress::Planned { files, bytes, resumed, .. } = progress {
             *plan.lock().unwrap() = Some((files, bytes, resumed));
         }
     };

@@ -31,7 +31,8 @@ fn one_of_each(text: &str) -> Script {
         EventKind::LocalCommandStarted { command: t() },
         EventKind::LocalCommandOutput { line: t() },
         EventKind::PackProgressed { files: 1, bytes: 2 },
-        EventKind::ArtifactPacked { digest: t(), files: 1, bytes: 2, compressed: 1, reused: true },
+        EventKind::ArtifactPacked { digest: t(), files: 1, bytes: 2, compressed: Some(1), reused: true },
+        EventKind::ArtifactStored { compressed: 1 },
         EventKind::HostConnected { host: t() },
         EventKind::PhaseEntered { host: t(), phase: Phase::Uploading },
         EventKind::UploadPlanned {
@@ -39,7 +40,8 @@ fn one_of_each(text: &str) -> Script {
             files: 1,
             all_files: 2,
             bytes: 1,
-            all_bytes: 2,
+            is_exact: true,
+            all_bytes: Some(2),
             resumed: false,
         },
         EventKind::UploadProgressed { host: t(), sent: 1, total: 1 },
@@ -91,23 +93,24 @@ fn every_kind_of_event_is_in_the_log() {
     [    0.500] local |   TEXT
     [    0.600] local | packing: 1 file, 2 B
     [    0.700] local | unchanged since it was last packed: 1 file, 2 B (1 B compressed), TEXT
-    [    0.800] TEXT | connected
-    [    1.000] TEXT | uploading 1 B of 2 B (1 of 2 files changed)
-    [    1.100] TEXT | sent 1 of 1 bytes
-    [    1.200] TEXT | preparing
-    [    1.300] TEXT | TEXT: TEXT
-    [    1.400] TEXT |   TEXT
-    [    1.500] TEXT | warning: TEXT
-    [    1.600] TEXT | TEXT: TEXT: done in 5 ms
-    [    1.700] batch 1 of 2: TEXT
-    [    1.800] pause of 0 s: TEXT has to stay well
-    [    1.900] TEXT | current is now TEXT
-    [    2.000] TEXT | proven to run TEXT: TEXT
-    [    2.100] note: TEXT
-    [    2.200] warning: TEXT
-    [    2.300] TEXT | failed: TEXT
-    [    2.400] failed: TEXT
-    [    2.500] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
+    [    0.800] local | compressed to 1 B
+    [    0.900] TEXT | connected
+    [    1.100] TEXT | uploading 1 B of 2 B (1 of 2 files changed)
+    [    1.200] TEXT | sent 1 of 1 bytes
+    [    1.300] TEXT | preparing
+    [    1.400] TEXT | TEXT: TEXT
+    [    1.500] TEXT |   TEXT
+    [    1.600] TEXT | warning: TEXT
+    [    1.700] TEXT | TEXT: TEXT: done in 5 ms
+    [    1.800] batch 1 of 2: TEXT
+    [    1.900] pause of 0 s: TEXT has to stay well
+    [    2.000] TEXT | current is now TEXT
+    [    2.100] TEXT | proven to run TEXT: TEXT
+    [    2.200] note: TEXT
+    [    2.300] warning: TEXT
+    [    2.400] TEXT | failed: TEXT
+    [    2.500] failed: TEXT
+    [    2.600] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     [   14.200]
     [   14.200] error: TEXT
     [   14.200]   hint: TEXT

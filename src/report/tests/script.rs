@@ -72,7 +72,7 @@ impl Script {
                 digest: "a1b2c3d4e5f6a7b8".repeat(4),
                 files: 1_204,
                 bytes: 12_300_000,
-                compressed: 4_100_000,
+                compressed: Some(4_100_000),
                 reused: false,
             },
         );

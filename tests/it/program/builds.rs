@@ -68,6 +68,58 @@ fn an_artifact_is_deployed_later_under_the_same_digest() {
     assert!(built.err.contains(short) && ended.out.contains(short), "{digest}{built}{ended}");
 }
 
+/// Text that compresses, of three megabytes.
+fn much(seed: u32) -> String {
+    let word = |n: u32| format!("{:x} ", n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 12);
+    (0..500_000).map(word).collect()
+}
+
+#[test]
+fn what_is_large_is_sent_while_it_is_compressed_and_is_in_the_cache_at_the_end() {
+    let project = Project::files(1, "");
+    project.write("public/much", much(1));
+    let first = project.rdeploy(&["dev"]).run().ends_with(0);
+    assert!(first.out.contains("packed 2 files, "), "{first}");
+    assert!(first.out.contains("host1 | uploaded "), "{first}");
+    let host = project.host(1);
+    assert_eq!(host.read("current/public/much"), much(1));
+    let cached = || fs::read_dir(project.beside("cache")).unwrap().count();
+    assert_eq!(cached(), 4, "the artifact, its files, its chunks and what it is");
+
+    project.version(2);
+    let second = project.rdeploy(&["dev"]).run().ends_with(0);
+    assert!(second.out.contains("(1 of 2 files changed)"), "{second}");
+    assert_eq!(host.read("current/public/index.html"), "version 2\n");
+    assert_eq!(host.read("current/public/much"), much(1));
+    assert_eq!(cached(), 8);
+}
+
+#[test]
+fn an_artifact_that_the_cache_does_not_take_is_a_warning_after_a_deploy_that_did_not_need_it() {
+    let project = Project::files(1, "");
+    project.write("public/much", much(2));
+    project.rdeploy(&["dev"]).run().ends_with(0);
+    project.version(2);
+    let built = project.rdeploy(&["build"]).run().ends_with(0);
+    let path = std::path::PathBuf::from(built.out.trim());
+    for extension in ["json", "manifest", "chunks", "tar.gz"] {
+        fs::remove_file(path.with_extension("").with_extension(extension)).unwrap();
+    }
+    // Something that no file can take the place of.
+    fs::create_dir(&path).unwrap();
+    let ended = project.rdeploy(&["dev"]).run().ends_with(0);
+    assert!(ended.out.contains("(1 of 2 files changed)"), "{ended}");
+    assert!(
+        ended.out.contains("warning: the artifact is not in the cache: cannot write to the artifact cache"),
+        "{ended}"
+    );
+    assert!(ended.out.contains("`resume`"), "{ended}");
+    assert_eq!(project.host(1).read("current/public/index.html"), "version 2\n");
+    // Who needs the file is told.
+    let built = project.rdeploy(&["build"]).run().ends_with(2);
+    assert!(built.err.contains("cannot write to the artifact cache"), "{built}");
+}
+
 #[test]
 fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
     let project = Project::files(1, "");
