@@ -5,10 +5,12 @@ use std::fs;
 use std::fs::Permissions;
 use std::io;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::Access;
 use tempfile::NamedTempFile;
 
 /// A file that can be written, as far as can be known beforehand.
@@ -59,10 +61,13 @@ impl TimingsFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        if target.file_name().is_none() {
+        if target.file_name().is_none() || target.as_os_str().as_bytes().ends_with(b"/") {
             return Err(TimingsFileError::NotAFile { to: to.to_owned(), what: "a directory" });
         }
         let file = Self { target };
+        // This says what is wrong without naming a temporary file.
+        let needed = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::access(file.directory(), needed).map_err(|error| failed(error.into()))?;
         // What can be made there now can be made there at the end of the run, too.
         file.temporary().and_then(NamedTempFile::close).map_err(failed)?;
         Ok(file)
@@ -81,11 +86,14 @@ impl TimingsFile {
         Ok(())
     }
 
+    fn directory(&self) -> &Path {
+        self.target.parent().unwrap_or(Path::new("/"))
+    }
+
     fn temporary(&self) -> io::Result<NamedTempFile> {
-        let directory = self.target.parent().unwrap_or(Path::new("/"));
         // The user's umask decides who may read it, as for any file they make.
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".rdeploy-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+        builder.prefix(".rdeploy-").permissions(Permissions::from_mode(0o666)).tempfile_in(self.directory())
     }
 }
 
@@ -118,6 +126,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = |path: &Path| TimingsFile::check(path).unwrap_err().to_string();
         assert!(error(dir.path()).ends_with("it is a directory; name a file"));
+        assert!(error(&dir.path().join("new/")).ends_with("it is a directory; name a file"));
         assert!(error(Path::new("/dev/null")).ends_with("it is no regular file; name a file"));
         let missing = dir.path().join("missing/run.html");
         assert!(

@@ -26,7 +26,8 @@ pub(super) const LEGEND: [(&str, &str); 11] = [
 pub(super) fn class(what: What) -> &'static str {
     match what {
         What::Command | What::Packing => "local",
-        What::Hook | What::Hooks => "hook",
+        What::Hook => "hook",
+        What::Hooks => "hooks",
         What::Wait(Why::Batch | Why::Said(Wait::Turn)) => "turn",
         What::Wait(Why::Hosts | Why::Pause | Why::Said(Wait::Start | Wait::Locks)) => "wait",
         What::Phase(phase) => match phase {
