@@ -49,6 +49,17 @@ pub enum Phase {
     LeftOut,
 }
 
+/// What a host waits for, besides what [`Phase::Waiting`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// The release, and the checks of the other hosts.
+    Start,
+    /// The locks of the other hosts.
+    Locks,
+    /// Its turn to be put back.
+    Turn,
+}
+
 /// How far a proof that the new release runs went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -115,6 +126,11 @@ pub enum EventKind {
     /// A host, or the run as a whole, failed. `hint` says what to do next; `output` is what the
     /// failing command wrote, whole.
     Failed { host: Option<String>, error: String, hint: Option<String>, output: Option<String> },
+    /// A host has done what was asked of it, and goes on when something else has come to its end.
+    HostWaiting { host: String, wait: Wait },
+    /// What the connection to a host has cost: how many answers had to be waited for one after the other since the login,
+    /// and the bytes on the wire, the login's and the encryption's among them.
+    HostTraffic { host: String, round_trips: u32, sent: u64, received: u64 },
     /// The user asked to stop (Ctrl-C, SIGTERM); hosts are being put back.
     Interrupted,
     /// The run ended.

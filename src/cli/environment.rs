@@ -27,6 +27,7 @@ use super::setup;
 use super::setup::SetupArgs;
 use super::status;
 use super::status::StatusArgs;
+use super::timings::TimingsArgs;
 use super::unlock;
 use super::unlock::UnlockArgs;
 use super::wait::WaitArgs;
@@ -70,17 +71,19 @@ struct DeployArgs {
     artifact: Option<PathBuf>,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    timings: TimingsArgs,
 }
 
 impl DeployArgs {
-    /// What is made live, and how long a held lock is waited for.
-    fn source(self) -> (Source, WaitArgs) {
+    /// What is made live, how long a held lock is waited for, and where the timings go.
+    fn source(self) -> (Source, WaitArgs, TimingsArgs) {
         let source = match (self.rollback, self.artifact) {
             (Some(to), _) => to.source(),
             (None, Some(file)) => Source::Artifact(file),
             (None, None) => Source::Build,
         };
-        (source, self.wait)
+        (source, self.wait, self.timings)
     }
 }
 
@@ -92,6 +95,8 @@ struct ResumeArgs {
     artifact: Option<PathBuf>,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    timings: TimingsArgs,
 }
 
 /// What to do with an environment; nothing said is a deploy.
@@ -170,14 +175,16 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
     let environment = super::environment_of(&project, &name)?.clone();
     if args.verb.is_some() && args.deploy != DeployArgs::default() {
         return Err(Fatal::usage(
-            "`--rollback`, `--artifact` and `--wait` belong to the verb; write them after it",
+            "`--rollback`, `--artifact`, `--wait` and `--timings` belong to the verb; write them after it",
         )
         .hint("a deploy or rollback needs no verb"));
     }
-    let (source, wait) = match args.verb {
+    let (source, wait, timings) = match args.verb {
         None => args.deploy.source(),
         Some(EnvironmentVerb::Deploy(deploy)) => deploy.source(),
-        Some(EnvironmentVerb::Resume(resume)) => (Source::Resume(resume.artifact), resume.wait),
+        Some(EnvironmentVerb::Resume(resume)) => {
+            (Source::Resume(resume.artifact), resume.wait, resume.timings)
+        }
         Some(EnvironmentVerb::Check) => return check::run(&environment, &project.root).await,
         Some(EnvironmentVerb::Releases) => return releases::run(&environment, &project.root).await,
         Some(EnvironmentVerb::Recover(args)) => return recover::run(&environment, &project.root, args).await,
@@ -204,6 +211,7 @@ pub(super) async fn run(global: &Global, words: Vec<OsString>) -> Result<u8, Fat
         root: project.root,
         source,
         wait: wait.wait,
+        timings: timings.timings,
         verbose: global.verbose,
     })
     .await

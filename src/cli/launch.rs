@@ -55,6 +55,8 @@ pub(super) struct Launch {
     pub(super) source: Source,
     /// How long to wait for a lock that somebody else holds.
     pub(super) wait: Option<Duration>,
+    /// Where the page of timings goes.
+    pub(super) timings: Option<PathBuf>,
     pub(super) verbose: u8,
 }
 
@@ -65,16 +67,12 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Opens the log of a run and starts reporting.
-    pub(super) fn open(verbose: u8, environment: &str) -> Result<Self, Fatal> {
-        Self::open_as(verbose, environment, |options| options)
-    }
-
-    /// The same, with standard output kept for a result.
+    /// Opens the log of a run and starts reporting, with standard output kept for a result.
     pub(super) fn open_beside_result(verbose: u8, environment: &str) -> Result<Self, Fatal> {
         Self::open_as(verbose, environment, report::Options::with_result_on_stdout)
     }
 
+    /// Opens the log of a run and starts reporting.
     fn open_as(
         verbose: u8,
         environment: &str,
@@ -134,7 +132,11 @@ fn stop_on_signals(stops: &Stops) {
 
 /// Runs it. Returns the exit code.
 pub(super) async fn launch(launch: Launch) -> Result<u8, Fatal> {
-    let screen = Screen::open(launch.verbose, &launch.environment.name)?;
+    // Before anything else is done: what cannot be kept is not promised.
+    let timings =
+        launch.timings.as_deref().map(report::TimingsFile::check).transpose().map_err(Fatal::usage)?;
+    let with_timings = |options: report::Options| options.with_timings(timings);
+    let screen = Screen::open_as(launch.verbose, &launch.environment.name, with_timings)?;
     let stops = Stops { revert_limit: report::is_ci().then_some(CI_REVERT_LIMIT), ..Stops::default() };
     stop_on_signals(&stops);
     let opened = Places::open(&launch.environment, &launch.root).await;

@@ -24,6 +24,7 @@ mod serve_verb;
 mod settle;
 mod setup;
 mod status;
+mod timings;
 mod to;
 mod unlock;
 mod wait;

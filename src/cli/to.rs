@@ -8,6 +8,7 @@ use super::environment::RollbackTo;
 use super::launch;
 use super::launch::Launch;
 use super::launch::Source;
+use super::timings::TimingsArgs;
 use super::wait::WaitArgs;
 use crate::config;
 use crate::config::OneOff;
@@ -58,6 +59,8 @@ pub(super) struct ToArgs {
     rollback: Option<RollbackTo>,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    timings: TimingsArgs,
 }
 
 pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
@@ -90,6 +93,7 @@ pub(super) async fn run(global: &Global, args: ToArgs) -> Result<u8, Fatal> {
         root: directory,
         source,
         wait: args.wait.wait,
+        timings: args.timings.timings,
         verbose: global.verbose,
     })
     .await

@@ -12,6 +12,7 @@ use super::transaction::Job;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
+use crate::event::Wait;
 use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
@@ -88,6 +89,7 @@ impl<H: Host> Transaction<'_, H> {
 
     async fn revert_one(&self, member: &Member<H>, pace: &Pace) -> Result<(), HostError> {
         let host = &member.host;
+        self.waits(host, Wait::Turn);
         let _turn = pace.turn(member.is_healthy(), &self.stops.cancel).await;
         self.enter(host, Phase::Reverting);
         host.revert(&|say| self.heard(host, say)).await?;

@@ -15,6 +15,7 @@ use super::transaction::Job;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
+use crate::event::Wait;
 use crate::host::Facts;
 use crate::host::Host;
 use crate::host::HostError;
@@ -154,7 +155,11 @@ impl<H: Host> Transaction<'_, H> {
 
     async fn lock_one(&self, member: &Member<H>) -> Result<LockOutcome, HostError> {
         self.enter(&member.host, Phase::Locking);
-        member.host.lock().await
+        let outcome = member.host.lock().await?;
+        if matches!(outcome, LockOutcome::Taken(_)) {
+            self.waits(&member.host, Wait::Locks);
+        }
+        Ok(outcome)
     }
 
     fn locked(&mut self, place: usize, facts: Facts) {

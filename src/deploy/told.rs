@@ -7,10 +7,12 @@ use super::Member;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
+use crate::event::Wait;
 use crate::host::HookScript;
 use crate::host::Host;
 use crate::host::HostError;
 use crate::host::Say;
+use crate::host::Traffic;
 
 impl<H: Host> Transaction<'_, H> {
     /// Runs the hooks of a point on one host, in order.
@@ -94,6 +96,19 @@ impl<H: Host> Transaction<'_, H> {
 
     pub(super) fn enter(&self, host: &H, phase: Phase) {
         self.events.emit(EventKind::PhaseEntered { host: host.name().to_owned(), phase });
+    }
+
+    pub(super) fn waits(&self, host: &H, wait: Wait) {
+        self.events.emit(EventKind::HostWaiting { host: host.name().to_owned(), wait });
+    }
+
+    /// States what the connections have cost, where hosts have one.
+    pub(super) fn tell_traffic(&self) {
+        for host in self.fleet.members.iter().map(|member| &member.host) {
+            let Some(Traffic { round_trips, sent, received }) = host.traffic() else { continue };
+            let host = host.name().to_owned();
+            self.events.emit(EventKind::HostTraffic { host, round_trips, sent, received });
+        }
     }
 
     pub(super) fn entered(&self, place: usize, phase: Phase) {

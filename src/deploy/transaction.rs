@@ -178,6 +178,7 @@ impl<H: Host> Transaction<'_, H> {
     }
 
     fn report(self, outcome: Outcome, release: Option<ReleaseId>) -> Report {
+        self.tell_traffic();
         let host = |member: &Member<H>| HostSummary {
             host: member.host.name().to_owned(),
             phase: match member.stage {

@@ -45,6 +45,7 @@ pub use unasked::UnaskedCheck;
 
 use crate::artifact::Artifact;
 use crate::release::ReleaseId;
+pub use crate::ssh::Traffic;
 
 /// What the guardian does to its host, one at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +223,11 @@ impl HostError {
 pub trait Host: Send + Sync + 'static {
     /// The name shown for it.
     fn name(&self) -> &str;
+
+    /// What the connection to it has cost so far, where there is one.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 
     /// Asks the read-only questions.
     fn preflight(&self) -> impl Future<Output = Result<Facts, HostError>> + Send;

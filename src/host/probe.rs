@@ -88,12 +88,12 @@ async fn ask(connection: &Connection, deploy_to: &str, probe: &Probe) -> Result<
             match &probe.socket {
                 Some(path) => {
                     let stream = connection.forward_socket(&socket(path)).await;
-                    page(stream.map_err(|error| error.to_string())?, &uri, probe).await
+                    page(connection, stream.map_err(|error| error.to_string())?, &uri, probe).await
                 }
                 None => {
                     let bare = host.trim_matches(['[', ']']);
                     let stream = connection.forward_tcp(bare, uri.port_u16().unwrap_or(80)).await;
-                    page(stream.map_err(|error| error.to_string())?, &uri, probe).await
+                    page(connection, stream.map_err(|error| error.to_string())?, &uri, probe).await
                 }
             }
         }
@@ -102,6 +102,7 @@ async fn ask(connection: &Connection, deploy_to: &str, probe: &Probe) -> Result<
 
 /// Asks for a page, and judges what comes.
 async fn page(
+    connection: &Connection,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     uri: &hyper::Uri,
     probe: &HttpProbe,
@@ -110,8 +111,10 @@ async fn page(
         .await
         .map_err(|error| error.to_string())?;
     let talk = Talk(tokio::spawn(talk));
+    let trip = connection.asked();
     let answer = sender.send_request(request(uri, probe)?).await.map_err(|error| error.to_string())?;
     let judgement = judge(answer, probe).await;
+    trip.answered();
     drop(talk);
     judgement
 }

@@ -28,6 +28,8 @@ use super::unasked::UnaskedCheck;
 use super::upload;
 use crate::artifact::Artifact;
 use crate::ssh::Connection;
+use crate::ssh::Traffic;
+use crate::ssh::Trip;
 
 /// How a host begins to say that its disk is full.
 pub(super) const FULL: &str = "the disk is full";
@@ -105,11 +107,20 @@ impl Session {
 
     /// Waits until the host has noted the release, where that is not known yet.
     async fn begun(&self) -> Result<(), HostError> {
+        let trip = self.watch_begun().await?;
+        if let Some(trip) = trip {
+            trip.answered();
+        }
+        Ok(())
+    }
+
+    /// The same beside something that does not wait for it.
+    async fn watch_begun(&self) -> Result<Option<Trip>, HostError> {
         let living = self.living();
-        let Some(asked) = living.ahead.begun() else { return Ok(()) };
-        match living.talk.answer(asked, NAMING, ANSWER_LIMIT, &|_| ()).await? {
-            Ok(()) => Ok(()),
-            Err(code) => Err(self.refused("begin", code).await),
+        let Some(asked) = living.ahead.begun() else { return Ok(None) };
+        match living.talk.watch(asked, NAMING, ANSWER_LIMIT, &|_| ()).await? {
+            (trip, Ok(())) => Ok(Some(trip)),
+            (_, Err(code)) => Err(self.refused("begin", code).await),
         }
     }
 
@@ -181,6 +192,10 @@ impl Session {
 impl Host for Session {
     fn name(&self) -> &str {
         &self.settings.host
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.connection.traffic())
     }
 
     async fn preflight(&self) -> Result<Facts, HostError> {
@@ -256,8 +271,8 @@ impl Host for Session {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), HostError> {
         let refused = async {
-            match self.begun().await {
-                Ok(()) => std::future::pending().await,
+            match self.watch_begun().await {
+                Ok(_) => std::future::pending().await,
                 Err(error) => error,
             }
         };

@@ -25,6 +25,7 @@ use crate::ssh::Chunk;
 use crate::ssh::Connection;
 use crate::ssh::Exec;
 use crate::ssh::ExecStdin;
+use crate::ssh::Trip;
 
 /// A guardian that talks to nobody says little; more than this is noise.
 const UNHEARD_AT_MOST: usize = 16;
@@ -92,6 +93,7 @@ struct Question {
     /// The line, for a guardian that could not hear it yet.
     line: Bytes,
     replies: mpsc::UnboundedSender<Reply>,
+    trip: Trip,
     /// Whether what was asked before it has to end well first.
     announced: bool,
     milestone: Option<Milestone>,
@@ -112,8 +114,8 @@ impl Drop for Asked {
 
 enum Reply {
     Say(Say),
-    Ok,
-    Failed(u32),
+    Ok(Trip),
+    Failed(Trip, u32),
 }
 
 impl Shared {
@@ -141,25 +143,29 @@ impl Shared {
                 state.last_answer = Some(Moment::now());
                 if let Some(question) = state.pending.remove(&seq) {
                     state.passed.extend(question.milestone);
-                    let _ = question.replies.send(Reply::Ok);
+                    let _ = question.replies.send(Reply::Ok(question.trip));
                 }
             }
             Line::Failed(seq, code) => {
                 state.last_answer = Some(Moment::now());
                 if let Some(question) = state.pending.remove(&seq) {
-                    let _ = question.replies.send(Reply::Failed(code));
+                    let _ = question.replies.send(Reply::Failed(question.trip, code));
                 }
             }
             Line::Hello(_) | Line::Noise | Line::WantsAgent => {}
         }
     }
 
-    /// Says once more what a guardian did not hear that had no agent yet: first that, then its settings.
-    fn say_again(&self, hello: [Bytes; 2], lines: &mpsc::UnboundedSender<Bytes>) {
-        let state = self.lock();
-        let unheard = state.pending.values().map(|question| question.line.clone());
-        for line in hello.into_iter().chain(unheard) {
+    /// Says once more what a guardian did not hear that had no agent yet: first that, then its settings. That takes
+    /// another round trip.
+    fn say_again(&self, hello: [Bytes; 2], lines: &mpsc::UnboundedSender<Bytes>, asked: impl Fn() -> Trip) {
+        let mut state = self.lock();
+        for line in hello {
             let _ = lines.send(line);
+        }
+        for question in state.pending.values_mut() {
+            question.trip = asked();
+            let _ = lines.send(question.line.clone());
         }
     }
 
@@ -205,12 +211,17 @@ impl Talk {
         let shared = Arc::new(Shared::default());
         let reader = tokio::spawn({
             let (shared, answers) = (Arc::clone(&shared), lines.downgrade());
+            let (connection, booting) = (connection.clone(), output.trip().clone());
             async move {
                 let mut lines = Lines::default();
                 let heard = |line: &str| match (Line::parse(line), answers.upgrade()) {
                     // Packed only now: most hosts have kept it.
                     (Line::WantsAgent, Some(answers)) => match agent::parcel() {
-                        Ok(parcel) => shared.say_again([parcel, settings.clone()], &answers),
+                        Ok(parcel) => {
+                            booting.answered();
+                            let hello = [parcel, settings.clone()];
+                            shared.say_again(hello, &answers, || connection.asked());
+                        }
                         Err(error) => shared.give_up(&format!("packing the agent: {error}\n")),
                     },
                     (line, _) => shared.take(line),
@@ -267,30 +278,44 @@ impl Talk {
         }
         state.next += 1;
         let seq = state.next;
+        let trip = self.connection.asked();
         let line = Bytes::from(format!("{seq} {intent}\n"));
         // Under the same lock: said once, or once more after the agent, and never twice to one that hears.
         let sent = self.lines.send(line.clone());
         sent.map_err(|_| self.lost(doing, &state))?;
-        state.pending.insert(seq, Question { line, replies: sender, announced, milestone });
+        state.pending.insert(seq, Question { line, replies: sender, trip, announced, milestone });
         Ok(Asked { shared: Arc::clone(&self.shared), seq, replies })
     }
 
-    /// Waits for the answer to a question.
+    /// Waits for the answer to a question, and does nothing else meanwhile.
     pub(super) async fn answer(
+        &self,
+        asked: Asked,
+        doing: &'static str,
+        limit: Duration,
+        heard: &(dyn Fn(Say) + Send + Sync),
+    ) -> Result<Result<(), u32>, HostError> {
+        let (trip, answer) = self.watch(asked, doing, limit, heard).await?;
+        trip.answered();
+        Ok(answer)
+    }
+
+    /// Listens for the answer to a question beside something else: what is sent meanwhile does not wait for it.
+    pub(super) async fn watch(
         &self,
         mut asked: Asked,
         doing: &'static str,
         limit: Duration,
         heard: &(dyn Fn(Say) + Send + Sync),
-    ) -> Result<Result<(), u32>, HostError> {
+    ) -> Result<(Trip, Result<(), u32>), HostError> {
         let unheard = std::mem::take(&mut self.shared.lock().unheard);
         unheard.into_iter().for_each(heard);
         let talk = async {
             while let Some(reply) = asked.replies.recv().await {
                 match reply {
                     Reply::Say(say) => heard(say),
-                    Reply::Ok => return Some(Ok(())),
-                    Reply::Failed(code) => return Some(Err(code)),
+                    Reply::Ok(trip) => return Some((trip, Ok(()))),
+                    Reply::Failed(trip, code) => return Some((trip, Err(code))),
                 }
             }
             None

@@ -152,7 +152,7 @@ fn table(hosts: &[HostSummary], paint: Paint) -> Vec<String> {
 }
 
 /// How a host ended, by the phase in which it was left.
-fn end_words(phase: Phase) -> &'static str {
+pub(crate) fn end_words(phase: Phase) -> &'static str {
     match phase {
         Phase::Connecting => "not reached, unchanged",
         Phase::Checking | Phase::Locking | Phase::Uploading | Phase::Preparing | Phase::Waiting => {

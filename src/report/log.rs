@@ -151,6 +151,9 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
                 false => Vec::new(),
             }
         }
+        EventKind::HostWaiting { host, wait } => {
+            vec![format!("{} | {}", text::one_line(host), words::wait_words(*wait))]
+        }
         EventKind::LocalCommandOutput { line } => output("local", line),
         EventKind::HookOutput { host, line } => output(&text::one_line(host), line),
         EventKind::RunFinished { summary: _ } => {
@@ -176,6 +179,7 @@ fn lines(event: &Event, run: &mut Run, written: &mut HashMap<String, Duration>) 
         | EventKind::Noted { .. }
         | EventKind::Warned { .. }
         | EventKind::Failed { .. }
+        | EventKind::HostTraffic { .. }
         | EventKind::Interrupted => spoken(&event.kind),
     }
 }

@@ -8,7 +8,7 @@
 //!   run; only the block that ends a failed run goes to standard error. Each event is flushed, so the
 //!   order also holds when both are the same pipe. A verb whose result is on standard output (`build`)
 //!   has its run on standard error, too.
-//! - Always: the full log, in a file.
+//! - Always: the full log, in a file. Where it is asked for, a page of timings beside it.
 //!
 //! A reporter that cannot write (a closed pipe, a full disk) says so once where it still can, and is
 //! silent from then on. The log has a thread of its own, so that a terminal that is held up (Ctrl-S, a
@@ -28,6 +28,7 @@ mod screen;
 mod spawn;
 mod table;
 mod text;
+mod timings;
 mod trace;
 mod words;
 
@@ -53,4 +54,6 @@ pub use spawn::spawn;
 pub use table::table;
 pub(crate) use text::one_line;
 pub(crate) use text::shown;
+pub use timings::TimingsFile;
+pub use timings::TimingsFileError;
 pub use trace::trace;

@@ -5,6 +5,8 @@ use std::io;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use super::timings::TimingsFile;
+
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -29,6 +31,8 @@ pub struct Options {
     pub width: Option<u16>,
     /// The file that gets the full log.
     pub log: PathBuf,
+    /// The file that gets the page of timings, where one is wanted.
+    pub timings: Option<TimingsFile>,
 }
 
 impl Options {
@@ -40,13 +44,19 @@ impl Options {
             Mode::Progress => surroundings.color(surroundings.stderr),
             Mode::Plain => surroundings.color(surroundings.stdout && surroundings.stderr),
         };
-        Self { mode, color, verbose, result_on_stdout: false, width: None, log }
+        Self { mode, color, verbose, result_on_stdout: false, width: None, log, timings: None }
     }
 
     /// Keeps standard output for the command's result.
     #[must_use]
     pub fn with_result_on_stdout(self) -> Self {
         Self { result_on_stdout: true, ..self }
+    }
+
+    /// Writes a page of timings at the end.
+    #[must_use]
+    pub fn with_timings(self, timings: Option<TimingsFile>) -> Self {
+        Self { timings, ..self }
     }
 
     /// Whether colours are used on standard error outside a run.

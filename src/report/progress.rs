@@ -130,8 +130,11 @@ impl<W: Write> Progress<W> {
             | EventKind::PackProgressed { .. }
             | EventKind::HostConnected { .. }
             | EventKind::UploadProgressed { .. }
+            | EventKind::HostWaiting { .. }
             | EventKind::HookStarted { .. } => false,
-            EventKind::Switched { .. } | EventKind::UploadPlanned { .. } => self.verbose > 0,
+            EventKind::Switched { .. } | EventKind::UploadPlanned { .. } | EventKind::HostTraffic { .. } => {
+                self.verbose > 0
+            }
             // The last words follow when the live lines are gone.
             EventKind::RunFinished { .. } => false,
         };

@@ -232,6 +232,8 @@ impl Run {
                 }
                 self.failed(host.as_deref(), error, hint.as_deref().map(text::joined), output);
             }
+            EventKind::HostWaiting { host: _, wait: _ } => {}
+            EventKind::HostTraffic { host: _, round_trips: _, sent: _, received: _ } => {}
             EventKind::Interrupted => self.pause_until = None,
             EventKind::RunFinished { summary } => self.summary = Some(summary.clone()),
         }

@@ -22,6 +22,7 @@ use super::paint::Paint;
 use super::plain::Plain;
 use super::progress::Progress;
 use super::screen::Screen;
+use super::timings::Timings;
 
 /// How often live lines are drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -86,7 +87,7 @@ enum Shown {
     Plain(Plain<Writer, Writer>),
 }
 
-/// Starts two threads: one writes the log and hands each event on, so that a log that cannot be written
+/// Starts two threads: one writes the log and the page of timings and hands each event on, so that a log that cannot be written
 /// is told like any other warning; the other shows the run.
 fn start(
     options: &Options,
@@ -98,6 +99,7 @@ fn start(
     let (ended, done) = oneshot::channel();
     let (hand_on, handed_on) = mpsc::unbounded_channel();
     let path = options.log.clone();
+    let mut timings = options.timings.clone().map(Timings::new);
     let logging = thread::Builder::new().name("log".to_owned()).spawn(move || {
         let warn = |elapsed, error: io::Error| {
             let text = format!("the log {} cannot be written ({error}); the run goes on", path.display());
@@ -105,8 +107,13 @@ fn start(
         };
         let file = log::open(&path).map_err(|error| warn(Duration::ZERO, error)).ok();
         let mut log = Log::new(file);
+        let mut last = Duration::ZERO;
         drive(events, Some(finishing), |step| {
             if let Step::Event(event) = step {
+                last = event.elapsed;
+                if let Some(timings) = &mut timings {
+                    timings.on(&event);
+                }
                 if let Err(error) = log.on(&event) {
                     warn(event.elapsed, error);
                 }
@@ -114,6 +121,12 @@ fn start(
                 let _ = hand_on.send(event);
             }
         });
+        let Some(timings) = timings else { return };
+        let page = timings.path().to_owned();
+        if let Err(error) = timings.write() {
+            let text = format!("the timings {} cannot be written ({error})", page.display());
+            let _ = hand_on.send(Event { elapsed: last, kind: EventKind::Warned { host: None, text } });
+        }
     });
     let turns = screen.clone();
     let showing = thread::Builder::new().name("report".to_owned()).spawn(move || {
@@ -241,6 +254,7 @@ mod tests {
             result_on_stdout: false,
             width: None,
             log: log.clone(),
+            timings: None,
         };
         let plain = Plain::new(out, Box::new(io::sink()) as Writer, Paint { color: false }, 0, log);
         (events, start(&options, receiver, Screen::idle(), Shown::Plain(plain)))

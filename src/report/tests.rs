@@ -5,3 +5,4 @@ mod runs;
 mod safety;
 mod script;
 mod terminal;
+mod timings;

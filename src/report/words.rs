@@ -5,6 +5,7 @@
 use crate::event::EventKind;
 use crate::event::Phase;
 use crate::event::Proof;
+use crate::event::Wait;
 
 use super::format;
 use super::text;
@@ -155,6 +156,11 @@ pub(crate) fn say(kind: &EventKind) -> Option<Said> {
         EventKind::Failed { host, error, hint: _, output: _ } => {
             said(maybe_at(host), Tone::Bad, Always, format!("failed: {}", text::joined(error)))
         }
+        // The lines of the phases around it say enough.
+        EventKind::HostWaiting { host: _, wait: _ } => None,
+        EventKind::HostTraffic { host, round_trips, sent, received } => {
+            said(at(host), Step, Verbose, traffic(*round_trips, *sent, *received))
+        }
         EventKind::Interrupted => said(Place::Run, Tone::Warning, Always, STOPPING.to_owned()),
         EventKind::RunFinished { summary: _ } => None,
     }
@@ -234,6 +240,21 @@ fn listed(hosts: &[String]) -> String {
         line.push_str(&format!(" and {} more", hosts.len() - named.len()));
     }
     line
+}
+
+/// `4 round trips after the login, 21.0 kB sent, 9.1 kB received`
+pub(crate) fn traffic(round_trips: u32, sent: u64, received: u64) -> String {
+    let trips = format::count(usize::try_from(round_trips).unwrap_or(usize::MAX), "round trip");
+    format!("{trips} after the login, {} sent, {} received", format::bytes(sent), format::bytes(received))
+}
+
+/// What a host waits for.
+pub(crate) fn wait_words(wait: Wait) -> &'static str {
+    match wait {
+        Wait::Start => "waiting for the release and for the checks of the other hosts",
+        Wait::Locks => "waiting for the locks of the other hosts",
+        Wait::Turn => "waiting for its turn to be put back",
+    }
 }
 
 /// What a host does in a phase.

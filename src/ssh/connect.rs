@@ -30,6 +30,7 @@ use super::host_key::Recognition;
 use super::known_hosts;
 use super::login;
 use super::tcp;
+use super::traffic::Meter;
 
 /// How often a connection is tried that ended while a person was asked.
 const ATTEMPTS: u32 = 4;
@@ -97,7 +98,8 @@ async fn attempt(
     let stages = async {
         let addresses = tcp::resolve(target).await?;
         enter(Stage::Tcp);
-        let stream = tcp::open(target, &addresses, settings.connect_timeout).await?;
+        let meter = Meter::default();
+        let stream = tcp::open(target, &addresses, settings.connect_timeout, &meter).await?;
         enter(Stage::KeyExchange);
         let recognition = recognition(target, settings, surroundings)?;
         let config = Arc::new(config(&recognition.algorithms()));
@@ -108,7 +110,7 @@ async fn attempt(
         let mut handle = connected.map_err(|failure| explain(target, failure))?;
         enter(Stage::Login);
         login::login(&mut handle, target, settings, surroundings, asking, &fate).await?;
-        Ok(Connection::new(handle, fate))
+        Ok(Connection::new(handle, fate, meter))
     };
     watch.limit(settings.connect_timeout, stages).await.unwrap_or_else(|| {
         let stage = *stage.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,9 @@ use super::exec::Exit;
 use super::forward;
 use super::forward::Forward;
 use super::host_key::Client;
+use super::traffic::Meter;
+use super::traffic::Traffic;
+use super::traffic::Trip;
 use crate::shell::Command;
 
 /// sshd's `MaxSessions` is 10 by default; two are left for whatever still runs there.
@@ -53,7 +56,8 @@ struct Inner {
     fate: Arc<Fate>,
     channels: Arc<Semaphore>,
     /// A channel that was opened before anybody needed it.
-    spare: Mutex<Option<JoinHandle<Option<Opened>>>>,
+    spare: Mutex<Option<(Trip, JoinHandle<Option<Opened>>)>>,
+    meter: Meter,
 }
 
 /// A channel for a command, and its place among those that may be open.
@@ -116,9 +120,19 @@ enum To {
 }
 
 impl Connection {
-    pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>) -> Self {
+    pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>, meter: Meter) -> Self {
         let channels = Arc::new(Semaphore::new(CHANNELS));
-        Self { inner: Arc::new(Inner { handle, fate, channels, spare: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { handle, fate, channels, spare: Mutex::default(), meter }) }
+    }
+
+    /// What it has cost so far.
+    pub fn traffic(&self) -> Traffic {
+        self.inner.meter.traffic()
+    }
+
+    /// Notes that something is sent now whose answer may be waited for, on a channel that is there already.
+    pub fn asked(&self) -> Trip {
+        self.inner.meter.asked()
     }
 
     /// Opens a channel ahead, beside whatever goes on: the next command starts a round trip earlier. A host
@@ -129,11 +143,12 @@ impl Connection {
             return;
         }
         let (handle, channels) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.channels));
-        *spare = Some(tokio::spawn(async move {
+        let opening = tokio::spawn(async move {
             let permit = channels.try_acquire_owned().ok()?;
             let channel = handle.upgrade()?.handle.channel_open_session().await.ok()?;
             Some((permit, channel))
-        }));
+        });
+        *spare = Some((self.asked(), opening));
     }
 
     /// Starts a command. Waits while as many channels are open as a host allows.
@@ -145,7 +160,11 @@ impl Connection {
         // behind. What nobody waits for is dropped, and thereby closed.
         let opening = tokio::spawn(async move {
             let ready = match spare {
-                Some(spare) => spare.await.ok().flatten(),
+                Some((trip, opening)) => {
+                    let opened = opening.await.ok().flatten();
+                    trip.answered();
+                    opened
+                }
                 None => None,
             };
             let (permit, channel) = match ready {
@@ -153,8 +172,9 @@ impl Connection {
                 None => (inner.permit().await?, inner.session().await?),
             };
             let (read, write) = channel.split();
+            let trip = inner.meter.asked();
             let sent = write.exec(false, line).await;
-            let exec = exec::start(read, write, Arc::clone(&inner.fate), permit);
+            let exec = exec::start(read, write, Arc::clone(&inner.fate), permit, trip);
             sent.map(|()| exec).map_err(|_| inner.fate.lost())
         });
         opening.await.unwrap_or_else(|_| Err(self.inner.fate.lost()))
@@ -214,6 +234,7 @@ impl Connection {
         let inner = Arc::clone(&self.inner);
         let opening = tokio::spawn(async move {
             let permit = inner.permit().await?;
+            let trip = inner.meter.asked();
             let (opened, what) = match to {
                 To::Port(host, port) => {
                     let what = format!("connect to {host}:{port}");
@@ -225,6 +246,7 @@ impl Connection {
                     (inner.handle.channel_open_direct_streamlocal(path).await, what)
                 }
             };
+            trip.answered();
             let channel = opened.map_err(|error| inner.refused(&what, error))?;
             Ok(forward::start(channel, permit))
         });
@@ -264,7 +286,10 @@ impl Inner {
     async fn session(&self) -> Result<Channel<Msg>, ChannelError> {
         let started = tokio::time::Instant::now();
         loop {
-            match self.handle.channel_open_session().await {
+            let trip = self.meter.asked();
+            let opened = self.handle.channel_open_session().await;
+            trip.answered();
+            match opened {
                 Err(russh::Error::ChannelOpenFailure(
                     ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage,
                 )) if started.elapsed() < PATIENCE => tokio::time::sleep(PATIENCE / 25).await,

@@ -22,6 +22,7 @@ use tokio_util::sync::DropGuard;
 
 use super::ChannelError;
 use super::connection::Fate;
+use super::traffic::Trip;
 
 /// How long a channel may stay silent after its command has ended. Without a limit, a background
 /// process that the command left behind with its output still attached would hold the channel for as
@@ -58,6 +59,7 @@ pub struct ExecStdin {
 pub struct ExecOutput {
     chunks: mpsc::UnboundedReceiver<Chunk>,
     channel: Arc<Shared>,
+    trip: Trip,
     _gone: DropGuard,
 }
 
@@ -145,11 +147,19 @@ impl ExecStdin {
 }
 
 impl ExecOutput {
+    /// The question that starting the command is. Its end answers it.
+    pub fn trip(&self) -> &Trip {
+        &self.trip
+    }
+
     /// Returns what the command writes, as it comes, then how it ended, then nothing.
     pub async fn next(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.recv().await?;
         if let Chunk::Stdout(bytes) | Chunk::Stderr(bytes) = &chunk {
             self.channel.unread.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
+        if matches!(chunk, Chunk::Ended(_)) {
+            self.trip.answered();
         }
         Some(chunk)
     }
@@ -161,6 +171,7 @@ pub(super) fn start(
     write: ChannelWriteHalf<Msg>,
     fate: Arc<Fate>,
     permit: OwnedSemaphorePermit,
+    trip: Trip,
 ) -> Exec {
     let channel = Arc::new(Shared {
         write,
@@ -173,7 +184,12 @@ pub(super) fn start(
     let (stdin_gone, output_gone) = (CancellationToken::new(), CancellationToken::new());
     let exec = Exec {
         stdin: ExecStdin { channel: Arc::clone(&channel), _gone: stdin_gone.clone().drop_guard() },
-        output: ExecOutput { chunks, channel: Arc::clone(&channel), _gone: output_gone.clone().drop_guard() },
+        output: ExecOutput {
+            chunks,
+            channel: Arc::clone(&channel),
+            trip,
+            _gone: output_gone.clone().drop_guard(),
+        },
     };
     tokio::spawn(async move {
         empty(read, &channel, &sender, stdin_gone, output_gone).await;

@@ -15,6 +15,7 @@
 //! | `connection` | commands and forwards on a connection |
 //! | `exec` | one running command: its input, its output, its end |
 //! | `forward` | one TCP stream through a connection |
+//! | `traffic` | round trips and bytes |
 //! | `error` | what can go wrong, and what to do then |
 
 mod asking;
@@ -28,6 +29,7 @@ mod identity;
 mod known_hosts;
 mod login;
 mod tcp;
+mod traffic;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ pub use exec::ExecStdin;
 pub use exec::Exit;
 pub use identity::forget_unlocked_keys;
 pub(crate) use known_hosts::line as known_hosts_line;
+pub use traffic::Traffic;
+pub use traffic::Trip;
 
 /// A host to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]

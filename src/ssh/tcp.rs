@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::ConnectError;
 use super::Target;
+use super::traffic::Meter;
 
 /// How long sent bytes may stay unacknowledged. A write that blocks on a dead link would otherwise
 /// hold up everything else on the connection for much longer.
@@ -39,6 +40,7 @@ pub(super) async fn open(
     target: &Target,
     addresses: &[SocketAddr],
     limit: Duration,
+    meter: &Meter,
 ) -> Result<Stream, ConnectError> {
     let started = tokio::time::Instant::now();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
@@ -46,7 +48,7 @@ pub(super) async fn open(
         let waiting = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
         let share = limit.saturating_sub(started.elapsed()) / waiting;
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => return Ok(Stream::new(socket)),
+            Ok(Ok(socket)) => return Ok(Stream::new(socket, meter.clone())),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
         }
@@ -55,18 +57,18 @@ pub(super) async fn open(
     Err(ConnectError::Tcp { host: target.name.clone(), tried, source: last })
 }
 
-/// A TCP connection that sends at once, and acknowledges at once.
+/// A TCP connection that sends at once, and acknowledges at once; its bytes are counted.
 ///
 /// sshd's own small writes wait for our acknowledgement (Nagle), which the kernel likes to delay by
 /// 40 ms; the kernel falls back to that, so the option is set again after each read.
 #[derive(Debug)]
-pub(super) struct Stream(TcpStream);
+pub(super) struct Stream(TcpStream, Meter);
 
 impl Stream {
-    fn new(socket: TcpStream) -> Self {
+    fn new(socket: TcpStream, meter: Meter) -> Self {
         // The options make the connection faster, not possible: a failure is not worth reporting.
         let _ = socket.set_nodelay(true);
-        let stream = Self(socket);
+        let stream = Self(socket, meter);
         #[cfg(target_os = "linux")]
         {
             let limit = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
@@ -88,7 +90,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+        self.1.read(buf.filled().len() - before);
         self.acknowledge_at_once();
         Poll::Ready(Ok(()))
     }
@@ -96,7 +100,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let wrote = ready!(Pin::new(&mut self.0).poll_write(cx, buf))?;
+        self.1.wrote(wrote);
+        Poll::Ready(Ok(wrote))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

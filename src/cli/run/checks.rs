@@ -14,6 +14,7 @@ use crate::cli::place::Place;
 use crate::deploy;
 use crate::event::EventKind;
 use crate::event::Phase;
+use crate::event::Wait;
 use crate::host::Facts;
 use crate::host::HookScript;
 use crate::host::Host as _;
@@ -111,6 +112,7 @@ impl Run<'_> {
         let fit = |error: HostError| unfit(&error, error.output());
         let session = Session::start(connection, settings).await.map_err(fit)?;
         let facts = session.preflight().await.map_err(fit)?;
+        self.events.emit(EventKind::HostWaiting { host: host(), wait: Wait::Start });
         Ok((session, facts))
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::event::EventKind;
 use crate::event::Phase;
 use crate::event::Proof;
+use crate::event::Wait;
 use crate::report::format;
 use crate::report::live;
 use crate::report::live::Size;
@@ -19,7 +20,7 @@ use super::runs::uploading;
 use super::script::Script;
 
 /// One event of each kind, with `text` wherever text of hosts, commands or configuration goes.
-fn one_of_each(text: &str) -> Script {
+pub(super) fn one_of_each(text: &str) -> Script {
     let t = || text.to_owned();
     let host = || Some(text.to_owned());
     let took = Duration::from_millis(5);
@@ -58,6 +59,8 @@ fn one_of_each(text: &str) -> Script {
         EventKind::Warned { host: None, text: t() },
         EventKind::Failed { host: host(), error: t(), hint: host(), output: host() },
         EventKind::Failed { host: None, error: t(), hint: host(), output: None },
+        EventKind::HostWaiting { host: t(), wait: Wait::Turn },
+        EventKind::HostTraffic { host: t(), round_trips: 4, sent: 1, received: 2 },
         EventKind::Interrupted,
     ];
     let mut script = Script::new();
@@ -110,7 +113,9 @@ fn every_kind_of_event_is_in_the_log() {
     [    2.300] warning: TEXT
     [    2.400] TEXT | failed: TEXT
     [    2.500] failed: TEXT
-    [    2.600] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
+    [    2.600] TEXT | waiting for its turn to be put back
+    [    2.700] TEXT | 4 round trips after the login, 1 B sent, 2 B received
+    [    2.800] stopping: putting hosts back; press Ctrl-C again to leave it to the hosts
     [   14.200]
     [   14.200] error: TEXT
     [   14.200]   hint: TEXT

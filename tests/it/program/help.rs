@@ -160,6 +160,7 @@ fn an_environment_has_help_of_its_own() {
                                building
           --wait[=<DURATION>]  Wait while somebody else holds the lock, for 15 minutes or as long as
                                said
+          --timings <FILE>     Write a page (HTML) that shows where the time of this run went
       -h, --help               Print help
     --- stderr
     ");

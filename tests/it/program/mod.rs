@@ -28,5 +28,6 @@ mod rollout;
 mod stops;
 mod story;
 mod terminal;
+mod timings;
 mod unlock;
 mod unreachable;

@@ -2,6 +2,7 @@
 //! user's project and hosts for it.
 
 pub(crate) mod askers;
+pub(crate) mod browser;
 pub(crate) mod fleet;
 pub(crate) mod full;
 pub(crate) mod gate;
