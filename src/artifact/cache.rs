@@ -1,4 +1,4 @@
-//! Owns the user's cache of artifacts: `DIGEST.tar.gz`, `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
+//! Owns the user's cache of artifacts: `DIGEST.tar.zst`, `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
 //!
 //! Several rdeploys may use it at once without a lock: files come into place by a rename, the `.json`
 //! last, and what is missing or does not have the digest written there counts as not cached. So
@@ -13,7 +13,6 @@ use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::FileTimes;
 use std::io;
-use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::PermissionsExt;
@@ -31,9 +30,9 @@ use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::Artifact;
+use super::compress::Written;
 use super::contents::Contents;
 use super::delta::Deltas;
-use super::gzip::Written;
 use super::index;
 use super::index::Earlier;
 use super::index::Known;
@@ -49,7 +48,7 @@ const MAX_ARTIFACTS: usize = 20;
 /// Chunks are taken from so many artifacts: those that were used last.
 const EARLIER: usize = 4;
 /// The files of an artifact. The `.json` comes last and goes first: without it the rest counts as not there.
-const EXTENSIONS: [&str; 4] = ["json", "manifest", "chunks", "tar.gz"];
+const EXTENSIONS: [&str; 4] = ["json", "manifest", "chunks", "tar.zst"];
 /// The beginning of the names of files being written.
 const TEMPORARY: &str = ".tmp-";
 /// Nobody writes to a temporary file, or leaves an artifact without its `.json`, for so long.
@@ -112,7 +111,8 @@ struct Meta {
     key: String,
     tar_bytes: u64,
     compressed_bytes: u64,
-    compressed_sha256: String,
+    /// sha256 of the list of its chunks, which has theirs.
+    chunks_sha256: String,
 }
 
 impl Cache {
@@ -214,15 +214,16 @@ impl Cache {
         manifest: &Manifest,
         chunks: &[Known],
     ) -> Result<(), CacheError> {
+        let listed = index::to_text(chunks);
         let meta = Meta {
             key: key(manifest),
             tar_bytes: written.bytes,
             compressed_bytes: written.compressed_bytes,
-            compressed_sha256: written.compressed_digest.to_string(),
+            chunks_sha256: index::sum(&listed).to_string(),
         };
         let json = serde_json::to_vec(&meta).map_err(|error| self.cannot("write to", error.into()))?;
         temporary.persist(self.artifact(&digest)).map_err(|error| self.cannot("write to", error.error))?;
-        self.write(&digest, "chunks", index::to_text(chunks).as_bytes())?;
+        self.write(&digest, "chunks", listed.as_bytes())?;
         self.write(&digest, "manifest", &manifest.to_bytes())?;
         self.write(&digest, "json", &json)?;
         self.prune(&digest);
@@ -235,7 +236,7 @@ impl Cache {
 
     /// Where an artifact is.
     pub(super) fn artifact(&self, digest: &Digest) -> PathBuf {
-        self.file(digest, "tar.gz")
+        self.file(digest, "tar.zst")
     }
 
     fn file(&self, digest: &Digest, extension: &str) -> PathBuf {
@@ -268,18 +269,9 @@ impl Cache {
     /// Reads the artifact once, so that a damaged one is made again instead of being sent.
     fn verified(&self, digest: &Digest, meta: &Meta) -> Option<Stored> {
         let path = self.artifact(digest);
-        let mut file = File::open(&path).ok()?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hasher.update(buffer.get(..count)?),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
-            }
-        }
-        if Digest(hasher.finalize().into()).to_string() != meta.compressed_sha256 {
+        let listed = fs::read_to_string(self.file(digest, "chunks")).ok()?;
+        let is_listed = index::sum(&listed).to_string() == meta.chunks_sha256;
+        if !is_listed || !index::agrees(&path, &listed, meta.compressed_bytes) {
             return None;
         }
         // The time of the `.json` is the time of the last use.

@@ -12,8 +12,7 @@ use std::path::Path;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use super::gzip;
-use super::gzip::Block;
+use super::compress::Block;
 use crate::release::Digest;
 
 /// What is known of a chunk.
@@ -23,8 +22,6 @@ pub(super) struct Known {
     pub(super) name: Digest,
     /// How many they are.
     pub(super) bytes: u64,
-    /// Their checksum.
-    pub(super) crc: u32,
     /// How many it has compressed.
     pub(super) compressed: u64,
     /// sha256 of those.
@@ -32,15 +29,13 @@ pub(super) struct Known {
 }
 
 /// The first line; another one, where chunks are named or compressed in another way.
-fn header() -> String {
-    format!("rdeploy-chunks 1 {}\n", gzip::LEVEL)
-}
+const HEADER: &str = "rdeploy-chunks 2\n";
 
 /// Returns the text form: a line for each chunk, and one for all of them.
 pub(super) fn to_text(chunks: &[Known]) -> String {
-    let mut text = header();
-    for Known { name, bytes, crc, compressed, sum } in chunks {
-        let _ = writeln!(text, "{name} {bytes} {crc} {compressed} {sum}");
+    let mut text = HEADER.to_owned();
+    for Known { name, bytes, compressed, sum } in chunks {
+        let _ = writeln!(text, "{name} {bytes} {compressed} {sum}");
     }
     let sum = Digest(Sha256::digest(&text).into());
     text + &format!("{sum}\n")
@@ -57,12 +52,39 @@ pub(super) fn from_text(text: &str) -> Option<Vec<Known>> {
         Some(Known {
             name: words.next()?.parse().ok()?,
             bytes: words.next()?.parse().ok()?,
-            crc: words.next()?.parse().ok()?,
             compressed: words.next()?.parse().ok()?,
             sum: words.next()?.parse().ok()?,
         })
     };
-    chunks.strip_prefix(&header())?.lines().map(line).collect()
+    chunks.strip_prefix(HEADER)?.lines().map(line).collect()
+}
+
+/// Names a list.
+pub(super) fn sum(text: &str) -> Digest {
+    sha(text.as_bytes())
+}
+
+/// Whether an artifact consists of just the chunks of a list, and has that size.
+pub(super) fn agrees(artifact: &Path, list: &str, bytes: u64) -> bool {
+    let Some((known, file)) = from_text(list).zip(File::open(artifact).ok()) else { return false };
+    let is_so = |size: u64| file.metadata().is_ok_and(|metadata| metadata.len() == size);
+    let (mut offset, mut buffer) = (0_u64, Vec::new());
+    for chunk in known {
+        // What is damaged names any size.
+        let Some(end) = offset.checked_add(chunk.compressed).filter(|end| *end <= bytes) else {
+            return false;
+        };
+        buffer.resize(usize::try_from(chunk.compressed).unwrap_or_default(), 0);
+        if file.read_exact_at(&mut buffer, offset).is_err() || sha(&buffer) != chunk.sum {
+            return false;
+        }
+        offset = end;
+    }
+    offset == bytes && is_so(bytes)
+}
+
+fn sha(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
 /// The chunks of some artifacts made earlier.
@@ -84,7 +106,7 @@ impl Earlier {
     pub(super) fn add(&mut self, artifact: &Path, list: &Path) -> Option<()> {
         let known = from_text(&fs::read_to_string(list).ok()?)?;
         let file = File::open(artifact).ok()?;
-        let mut offset = gzip::HEADER.len() as u64;
+        let mut offset = 0_u64;
         for known in known {
             let place = Place { artifact: self.artifacts.len(), offset, known };
             offset = offset.checked_add(known.compressed)?;
@@ -98,12 +120,12 @@ impl Earlier {
     pub(super) fn get(&self, name: &Digest, bytes: u64) -> Option<Block<Known>> {
         let Place { artifact, offset, known } = self.chunks.get(name).filter(|at| at.known.bytes == bytes)?;
         let file = self.artifacts.get(*artifact)?;
-        // Deflate does not make more of it than this.
+        // No format makes more of it than this.
         let most = bytes + bytes / 100 + 1024;
         let size = Some(known.compressed).filter(|size| *size <= most)?;
         let mut compressed = vec![0; usize::try_from(size).ok()?];
         file.read_exact_at(&mut compressed, *offset).ok()?;
-        (Digest(Sha256::digest(&compressed).into()) == known.sum).then_some(())?;
-        Some(Block { compressed, crc: known.crc, bytes, label: *known })
+        (sha(&compressed) == known.sum).then_some(())?;
+        Some(Block { compressed, crc: 0, bytes, label: *known })
     }
 }

@@ -4,15 +4,16 @@
 mod cache;
 mod choose;
 mod chunks;
+mod compress;
 mod contents;
 mod delta;
 mod git;
-mod gzip;
 mod index;
 mod links;
 pub mod local;
 mod open;
 mod pack;
+mod press;
 mod problem;
 mod progress;
 mod save;
@@ -35,6 +36,7 @@ pub use self::choose::BadGlob;
 pub use self::choose::ChooseError;
 pub use self::delta::Deltas;
 pub use self::delta::Difference;
+pub use self::delta::Edits;
 pub use self::delta::Listed;
 pub use self::delta::Pack;
 pub use self::open::OpenError;
@@ -42,6 +44,7 @@ pub use self::open::open;
 pub use self::pack::PackError;
 pub use self::pack::PackRequest;
 pub use self::pack::pack;
+pub use self::press::Codec;
 pub use self::problem::Problem;
 pub use self::problem::Problems;
 pub use self::save::SaveError;
@@ -60,13 +63,13 @@ use crate::release::Manifest;
 pub struct Artifact {
     /// sha256 of the uncompressed tar: its name.
     pub digest: Digest,
-    /// Where the gzipped tar is, once it is stored.
+    /// Where the compressed tar is, once it is stored.
     pub path: PathBuf,
     /// What is in it.
     pub manifest: Arc<Manifest>,
     /// Size of the uncompressed tar in bytes.
     pub tar_bytes: u64,
-    /// How far the gzipped tar is on its way there.
+    /// How far that is on its way there.
     pub storing: Storing,
     /// Git commit of the source tree, with `-dirty` when it differs; none outside git.
     pub commit: Option<String>,
@@ -79,7 +82,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Size of the gzipped tar in bytes; nothing, while it is being compressed.
+    /// Size of the compressed tar in bytes; nothing, while it is being compressed.
     pub fn compressed_bytes(&self) -> Option<u64> {
         self.storing.bytes()
     }

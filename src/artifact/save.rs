@@ -12,8 +12,12 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Artifact;
+use super::compress;
+use super::compress::CompressError;
 use super::git::Facts;
-use super::gzip;
+use super::press::Codec;
+use super::press::Effort;
+use super::press::HEADER;
 
 /// The flag of a gzip header that a comment follows, and where it is.
 const FLAGS: usize = 3;
@@ -74,37 +78,55 @@ pub fn save(artifact: &Artifact, to: &Path) -> Result<(), SaveError> {
     let mut temporary = builder.tempfile_in(directory).map_err(failed)?;
 
     let unreadable = |source| SaveError::Read { path: artifact.path.clone(), source };
-    let mut from = File::open(&artifact.path).map_err(unreadable)?;
-    let mut header = [0; gzip::HEADER.len()];
-    from.read_exact(&mut header).map_err(unreadable)?;
-    let comment = comment(artifact);
-    if header == gzip::HEADER && !comment.is_empty() {
-        if let Some(flags) = header.get_mut(FLAGS) {
-            *flags |= HAS_COMMENT;
-        }
-        temporary.write_all(&header).and_then(|()| temporary.write_all(&comment)).map_err(failed)?;
-    } else {
-        temporary.write_all(&header).map_err(failed)?;
-    }
-    copy(&mut from, temporary.as_file_mut(), unreadable, failed)?;
+    let from = File::open(&artifact.path).map_err(unreadable)?;
+    let mut from = Codec::Zstd.reader(from).map_err(unreadable)?;
+    let out = Commented { out: temporary.as_file_mut(), comment: comment(artifact) };
+    let how = (Codec::Gzip, Effort::Usual);
+    let written = compress::compress(how, out, |_, _| {}, |chunks| copy(&mut from, chunks));
+    written.map_err(|error| match error {
+        CompressError::Output(error) => failed(error),
+        CompressError::Producer(error) => unreadable(error),
+    })?;
     temporary.persist(&target).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
-fn copy(
-    from: &mut File,
-    to: &mut File,
-    unreadable: impl Fn(io::Error) -> SaveError,
-    failed: impl Fn(io::Error) -> SaveError,
-) -> Result<(), SaveError> {
+/// Copies everything. What `to` does not take, it knows itself.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(buffer.get(..count).unwrap_or_default()).map_err(&failed)?,
+            Ok(count) => to.write_all(buffer.get(..count).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Puts a comment behind the header, which is written first and in one piece.
+struct Commented<'a> {
+    out: &'a mut File,
+    comment: Vec<u8>,
+}
+
+impl Write for Commented<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let comment = std::mem::take(&mut self.comment);
+        if comment.is_empty() || bytes != HEADER {
+            return self.out.write(bytes);
+        }
+        let mut header = HEADER;
+        if let Some(flags) = header.get_mut(FLAGS) {
+            *flags |= HAS_COMMENT;
+        }
+        self.out.write_all(&header)?;
+        self.out.write_all(&comment)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

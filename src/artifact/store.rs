@@ -20,14 +20,15 @@ use super::cache::CacheError;
 use super::cache::Stored;
 use super::chunks;
 use super::chunks::Chunk;
+use super::compress;
+use super::compress::Block;
+use super::compress::CompressError;
+use super::compress::Written;
 use super::contents::Contents;
-use super::gzip;
-use super::gzip::Block;
-use super::gzip::Deflate;
-use super::gzip::GzipError;
-use super::gzip::Written;
 use super::index::Earlier;
 use super::index::Known;
+use super::press::Codec;
+use super::press::Press;
 use super::progress::Progress;
 use super::storing::Storing;
 use super::storing::Teller;
@@ -59,6 +60,9 @@ pub enum StoreError {
     /// The user asked to stop.
     #[error("packing was interrupted")]
     Canceled,
+    /// What hosts without zstd get could not be made.
+    #[error("cannot compress for a host that has no zstd: {0}")]
+    Gzip(io::Error),
     /// The system has no thread to spare.
     #[error("cannot start compressing: {0}")]
     Thread(io::Error),
@@ -109,8 +113,8 @@ impl Making {
         let tar = Tar { manifest, sums, contents, earlier: &cache.earlier(), cancel };
         let (written, chunks) =
             tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
-                GzipError::Producer(error) => error,
-                GzipError::Output(error) => cache.cannot("write", error).into(),
+                CompressError::Producer(error) => error,
+                CompressError::Output(error) => cache.cannot("write", error).into(),
             })?;
         teller.completed(written.compressed_bytes);
         Ok(cache.insert(temporary, sums.digest, &written, manifest, &chunks)?)
@@ -131,9 +135,10 @@ impl Tar<'_> {
         &self,
         out: impl Write + Send,
         teller: &Teller,
-    ) -> Result<(Written, Vec<Known>), GzipError<StoreError>> {
+    ) -> Result<(Written, Vec<Known>), CompressError<StoreError>> {
         let (mut known, mut packed) = (Vec::new(), 0);
-        let written = gzip::run(
+        let written = compress::run(
+            Codec::Zstd,
             out,
             |block: &Block<Known>, written| {
                 known.push(block.label);
@@ -142,7 +147,7 @@ impl Tar<'_> {
             },
             |queue| {
                 for chunk in chunks::chunks(self.manifest) {
-                    if !queue.push(move |deflate| self.block(&chunk, deflate)) {
+                    if !queue.push(move |press| self.block(&chunk, press, teller)) {
                         break;
                     }
                 }
@@ -152,7 +157,7 @@ impl Tar<'_> {
     }
 
     /// Takes a chunk as it was compressed earlier, or compresses it.
-    fn block(&self, chunk: &Chunk, deflate: &mut Deflate) -> Result<Block<Known>, StoreError> {
+    fn block(&self, chunk: &Chunk, press: &mut Press, teller: &Teller) -> Result<Block<Known>, StoreError> {
         if self.cancel.is_cancelled() {
             return Err(StoreError::Canceled);
         }
@@ -161,11 +166,11 @@ impl Tar<'_> {
             return Ok(block);
         }
         let bytes = chunk.read(self.manifest, &self.sums.pieces, self.contents)?;
-        let Block { compressed, crc, bytes, label: () } = deflate
-            .block(&bytes, ())
+        let Block { compressed, crc, bytes, label: () } = press
+            .block(&bytes, teller.effort(), ())
             .map_err(|source| StoreError::Read { path: "the tar".to_owned(), source })?;
         let sum = Digest(Sha256::digest(&compressed).into());
-        let label = Known { name, bytes, crc, compressed: compressed.len() as u64, sum };
+        let label = Known { name, bytes, compressed: compressed.len() as u64, sum };
         Ok(Block { compressed, crc, bytes, label })
     }
 }

@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
+use super::press::Effort;
 use super::store::StoreError;
 
 /// Why an artifact did not get into the cache. Clones are the same.
@@ -26,7 +29,12 @@ pub struct Storing {
     state: watch::Receiver<State>,
     /// What is written to, while it is; under whatever name.
     file: Option<Arc<File>>,
+    /// The end of what was asked for, once something was.
+    asked: Arc<AtomicU64>,
 }
+
+/// So much may be written and not be asked for yet, before it is worth more work.
+const AHEAD: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -43,13 +51,15 @@ impl Storing {
     /// An artifact that is there, of this size.
     pub fn done(bytes: u64) -> Self {
         let state = State { written: bytes, packed: 0, is_complete: true, end: Some(Ok(())) };
-        Self { state: watch::channel(state).1, file: None }
+        Self { state: watch::channel(state).1, file: None, asked: Arc::default() }
     }
 
     /// An artifact that is about to be written to this file.
     pub(super) fn begun(file: File) -> (Teller, Self) {
         let (sender, state) = watch::channel(State::default());
-        (Teller(sender), Self { state, file: Some(Arc::new(file)) })
+        let asked = Arc::<AtomicU64>::default();
+        let teller = Teller { state: sender, asked: Arc::clone(&asked) };
+        (teller, Self { state, file: Some(Arc::new(file)), asked })
     }
 
     /// Its size, when all of it is compressed.
@@ -80,6 +90,7 @@ impl Storing {
 
     /// Waits until there is more of it than `offset`, or all; returns how much is there.
     pub(super) async fn beyond(&self, offset: u64) -> Result<u64, StoreFailure> {
+        self.asked.fetch_max(offset + 1, Ordering::Relaxed);
         let wanted = |state: &State| state.is_complete || state.end.is_some() || state.written > offset;
         let state = self.until(wanted).await?;
         match state.end {
@@ -103,22 +114,38 @@ impl Storing {
 
 /// Where it is told how far an artifact is.
 #[derive(Debug)]
-pub(super) struct Teller(watch::Sender<State>);
+pub(super) struct Teller {
+    state: watch::Sender<State>,
+    asked: Arc<AtomicU64>,
+}
 
 impl Teller {
     /// So much of the file is there, with so much of the tar in it.
     pub(super) fn grew(&self, written: u64, packed: u64) {
-        self.0.send_modify(|state| (state.written, state.packed) = (written, packed));
+        self.state.send_modify(|state| (state.written, state.packed) = (written, packed));
+    }
+
+    /// How much work the next chunk is worth: compressing is never to be what others wait for, and where they are slow,
+    /// a smaller file is sooner there.
+    pub(super) fn effort(&self) -> Effort {
+        let asked = self.asked.load(Ordering::Relaxed);
+        let written = self.state.borrow().written;
+        match written.saturating_sub(asked) {
+            _ if asked == 0 => Effort::Usual,
+            0 => Effort::Least,
+            ahead if ahead > AHEAD => Effort::More,
+            _ => Effort::Usual,
+        }
     }
 
     /// All of it is there, and is so large.
     pub(super) fn completed(&self, written: u64) {
-        self.0.send_modify(|state| (state.written, state.is_complete) = (written, true));
+        self.state.send_modify(|state| (state.written, state.is_complete) = (written, true));
     }
 
     /// It is in the cache, or never will be.
     pub(super) fn ended(self, end: Result<(), StoreError>) {
         let end = end.map_err(|error| StoreFailure(Arc::new(error)));
-        self.0.send_modify(|state| state.end = Some(end));
+        self.state.send_modify(|state| state.end = Some(end));
     }
 }

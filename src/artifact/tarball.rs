@@ -86,6 +86,17 @@ pub(super) fn header(entry: &Entry) -> Vec<u8> {
     out
 }
 
+/// Writes a file of another content under a short name, with the mode and the time of an entry.
+pub(super) fn plain(out: &mut Vec<u8>, name: &[u8], like: &Entry, content: &[u8]) {
+    let size = content.len() as u64;
+    let mut header = plain_header(EntryType::Regular, size, like.kind.mode(), like.kind.mtime());
+    fill(&mut header.as_old_mut().name, name);
+    header.set_cksum();
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(content);
+    out.extend_from_slice(padding(size));
+}
+
 fn plain_header(kind: EntryType, size: u64, mode: u32, mtime: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

@@ -106,6 +106,11 @@ pub(super) fn stored(artifact: &Artifact) -> Result<u64, StoreFailure> {
     std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
 }
 
+/// The tar of an artifact that is in the cache.
+pub(super) fn tar_of(artifact: &Artifact) -> Vec<u8> {
+    zstd::decode_all(fs::File::open(&artifact.path).unwrap()).unwrap()
+}
+
 /// The paths of an artifact; directories end with a slash.
 pub(super) fn paths(artifact: &Artifact) -> Vec<String> {
     let path = |entry: &crate::release::Entry| {

@@ -58,12 +58,11 @@ fn the_digest_is_the_sha256_of_the_uncompressed_tar() {
     let project = Project::new();
     fill(&project);
     let artifact = project.pack().unwrap();
-    let mut tar = Vec::new();
-    flate2::read::GzDecoder::new(File::open(&artifact.path).unwrap()).read_to_end(&mut tar).unwrap();
+    let tar = testing::tar_of(&artifact);
     assert_eq!(Digest(sha2::Sha256::digest(&tar).into()), artifact.digest);
     assert_eq!(tar.len() as u64, artifact.tar_bytes);
     assert_eq!(Some(fs::metadata(&artifact.path).unwrap().len()), artifact.compressed_bytes());
-    assert_eq!(artifact.path.file_name().unwrap().to_str(), Some(&*format!("{}.tar.gz", artifact.digest)));
+    assert_eq!(artifact.path.file_name().unwrap().to_str(), Some(&*format!("{}.tar.zst", artifact.digest)));
 }
 
 #[test]
@@ -119,6 +118,8 @@ fn gnu_tar_and_busybox_unpack_exactly_the_manifest() {
     let deep = format!("{}x", "directory-of-some-length/".repeat(60));
     project.file(&deep, "a path of 1501 bytes");
     let artifact = project.pack().unwrap();
+    let saved = project.beside("saved.tgz");
+    save(&artifact, &saved).unwrap();
     let expected = expected_listing(&artifact);
     for tar in [&["tar"][..], &["busybox", "tar"]] {
         if !has(tar[0]) {
@@ -130,28 +131,35 @@ fn gnu_tar_and_busybox_unpack_exactly_the_manifest() {
         let mut script = tar.join(" ");
         script.insert_str(0, "umask 0; ");
         script.push_str(" -xzpf \"$1\" -C \"$2\"");
-        let status =
-            Command::new("sh").args(["-c", &script, "sh"]).arg(&artifact.path).arg(&out).output().unwrap();
+        let status = Command::new("sh").args(["-c", &script, "sh"]).arg(&saved).arg(&out).output().unwrap();
         assert!(status.status.success() && status.stderr.is_empty(), "{tar:?}: {status:?}");
         assert_eq!(listing(&out), expected, "{tar:?}");
     }
 }
 
 #[test]
-fn gunzip_of_busybox_and_gnu_agree_with_the_digest() {
+fn gunzip_of_busybox_and_gnu_and_zstd_agree_with_the_digest() {
     let project = Project::new();
     // More than one chunk, some of which compresses and some of which does not.
     let noise: Vec<u8> =
         (0..3_000_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
     project.file("noise", noise).file("zeros", vec![0; 2_500_000]);
     let artifact = project.pack().unwrap();
-    for gzip in ["gzip -dc", "busybox gunzip -c"] {
-        if !has(gzip.split(' ').next().unwrap()) {
+    let saved = project.beside("saved.tgz");
+    save(&artifact, &saved).unwrap();
+    for (program, file) in
+        [("gzip -dc", &saved), ("busybox gunzip -c", &saved), ("zstd -dcq", &artifact.path)]
+    {
+        if !has(program.split(' ').next().unwrap()) {
             continue;
         }
-        let script = format!("{gzip} < \"$1\" | sha256sum");
-        let output = Command::new("sh").args(["-c", &script, "sh"]).arg(&artifact.path).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}  -\n", artifact.digest), "{gzip}");
+        let script = format!("{program} < \"$1\" | sha256sum");
+        let output = Command::new("sh").args(["-c", &script, "sh"]).arg(file).output().unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("{}  -\n", artifact.digest),
+            "{program}"
+        );
     }
 }
 
@@ -271,6 +279,12 @@ fn a_saved_artifact_opens_to_the_same_with_its_commit() {
     let file = project.beside("out.tgz");
     fs::write(&file, "older").unwrap();
     save(&artifact, &file).unwrap();
+    // What is in the cache can be deployed, too; it does not say of which commit it is.
+    let (kept, stated) = with_events(|events| {
+        open(&artifact.path, &project.cache(), events, &CancellationToken::new()).unwrap()
+    });
+    assert_eq!((kept.digest, &kept.manifest, kept.commit), (artifact.digest, &artifact.manifest, None));
+    assert_eq!(notes(&stated), Vec::<String>::new());
     for cache in [project.cache(), Cache::at(project.beside("another-cache"))] {
         let (opened, stated) =
             with_events(|events| open(&file, &cache, events, &CancellationToken::new()).unwrap());
@@ -298,7 +312,9 @@ fn saving_overwrites_files_only() {
     std::os::unix::fs::symlink("real.tgz", project.beside("link.tgz")).unwrap();
     save(&artifact, &project.beside("link.tgz")).unwrap();
     assert!(fs::symlink_metadata(project.beside("link.tgz")).unwrap().is_symlink());
-    assert_eq!(fs::read(&file).unwrap(), fs::read(&artifact.path).unwrap());
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(File::open(&file).unwrap()).read_to_end(&mut tar).unwrap();
+    assert!(tar == testing::tar_of(&artifact));
     let plain = project.beside("plain");
     fs::write(&plain, "").unwrap();
     let mode = |path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
@@ -338,14 +354,14 @@ proptest! {
         make(&project, &tree);
         let artifact = project.pack().unwrap();
 
+        let saved = project.beside("saved.tgz");
+        save(&artifact, &saved).unwrap();
         let unpacked = project.beside("unpacked");
         fs::create_dir(&unpacked).unwrap();
-        let tar = Command::new("tar").arg("-xzpf").arg(&artifact.path).arg("-C").arg(&unpacked).status().unwrap();
+        let tar = Command::new("tar").arg("-xzpf").arg(&saved).arg("-C").arg(&unpacked).status().unwrap();
         prop_assert!(tar.success());
         prop_assert_eq!(listing(&unpacked), expected_listing(&artifact));
 
-        let saved = project.beside("saved.tgz");
-        save(&artifact, &saved).unwrap();
         let foreign = project.beside("foreign.tgz");
         let tar = Command::new("tar").arg("-czf").arg(&foreign).arg("-C").arg(project.root()).arg(".").status();
         prop_assert!(tar.unwrap().success());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::status::HealthAnswer;
 use super::status::Process;
 use super::unasked::Unasked;
+use crate::artifact::Codec;
 use crate::release::ReleaseId;
 
 /// One line from the guardian.
@@ -302,6 +303,11 @@ impl Facts {
             }
             say => drop(self.unasked.hear(say)),
         }
+    }
+
+    /// What the host can read that is better than gzip.
+    pub fn codec(&self) -> Codec {
+        if self.values.contains_key("zstd") { Codec::Zstd } else { Codec::Gzip }
     }
 
     /// The live release's id, where `current` points at one.

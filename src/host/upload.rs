@@ -4,7 +4,7 @@
 //! | what is known | what is sent | round trips |
 //! |---|---|---|
 //! | nothing is there | the manifest and the whole artifact | one |
-//! | a release whose manifest is in the cache here | the manifest as a change of that one, and the files that differ | one |
+//! | a release whose manifest is in the cache here | the manifest as a change of that one, and the files that differ, large ones as a change of their own | one |
 //! | some other release, or what is left of an upload that was cut off | the manifest; then what the host says is missing | two |
 //!
 //! Where the host finds something else than was foreseen, what is missing follows in one more round.
@@ -22,12 +22,17 @@ use super::HostError;
 use super::Progress;
 use super::protocol::Facts;
 use crate::artifact::Artifact;
+use crate::artifact::Codec;
 use crate::artifact::Difference;
+use crate::artifact::Edits;
 use crate::artifact::Pack;
 use crate::release::ReleaseId;
 
 /// An artifact that is smaller than its manifest and so much is sent whole rather than asked about.
 const SMALL: u64 = 16 * 1024;
+
+/// Which argument of `receive` is the size of what large files become others by.
+const EDITS: usize = 3;
 
 /// What is sent over one channel.
 pub(super) enum Part {
@@ -113,6 +118,8 @@ struct Upload<'a, W> {
     wire: &'a W,
     artifact: &'a Artifact,
     progress: &'a (dyn Fn(Progress) + Send + Sync),
+    /// What the host can read.
+    codec: Codec,
     /// How many bytes and files earlier rounds sent.
     sent: u64,
     files: usize,
@@ -128,7 +135,8 @@ pub(super) async fn upload<W: Wire>(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), HostError> {
     let resumed = !there.partial.is_empty();
-    let mut upload = Upload { wire, artifact, progress, sent: 0, files: 0, resumed };
+    let codec = there.codec();
+    let mut upload = Upload { wire, artifact, progress, codec, sent: 0, files: 0, resumed };
     let base = upload.base(there).await?;
     let received = match base {
         Some((release, difference)) => upload.patch(release, &difference, there).await?,
@@ -194,7 +202,7 @@ impl<W: Wire> Upload<'_, W> {
 
     /// Everything.
     async fn all(&mut self) -> Result<Received, HostError> {
-        let whole = self.artifact.whole().await.map_err(reading)?;
+        let whole = self.artifact.whole(self.codec).await.map_err(reading)?;
         self.resumed = false;
         let args = self.manifest_args("all", None).await?;
         let listed = self.artifact.listed().await.map_err(reading)?;
@@ -212,14 +220,37 @@ impl<W: Wire> Upload<'_, W> {
         if self.resumed {
             return self.ask("patch", there, Some((release, difference))).await;
         }
-        if self.artifact.is_most(&difference.missing) {
+        let edits = self.edits(release, difference, there).await?;
+        let is_edited = |place: &&u32| edits.files.binary_search(place).is_ok();
+        let missing: Vec<u32> =
+            difference.missing.iter().filter(|place| !is_edited(place)).copied().collect();
+        if self.artifact.is_most(&missing) {
             return self.all().await;
         }
-        let pack = self.artifact.pack(&difference.missing, true).await.map_err(reading)?;
+        let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
         let mut args = self.manifest_args("patch", Some(&difference.patch)).await?;
+        if let Some(bytes) = args.get_mut(EDITS) {
+            *bytes = edits.tar.len().to_string();
+        }
         args.extend(self.sources(there, Some(release)));
-        let parts = [Part::Bytes(difference.patch.clone()), Part::Pack(pack)];
+        let parts = [Part::Bytes(difference.patch.clone()), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
         self.send(&args, &parts, Some(difference.missing.len())).await
+    }
+
+    /// What large files of that release become others by, where the host can do that.
+    async fn edits(
+        &self,
+        release: ReleaseId,
+        difference: &Difference,
+        there: &Facts,
+    ) -> Result<Arc<Edits>, HostError> {
+        let digest = releases(there).into_iter().find(|(id, _)| *id == release);
+        match digest.and_then(|(_, digest)| digest.parse().ok()) {
+            Some(digest) if self.codec == Codec::Zstd => {
+                self.artifact.edits(digest, &difference.missing).await.map_err(reading)
+            }
+            _ => Ok(Arc::default()),
+        }
     }
 
     /// No file at all: the host says what it needs.
@@ -235,7 +266,7 @@ impl<W: Wire> Upload<'_, W> {
         };
         let mut args = self.manifest_args(form, Some(&manifest)).await?;
         args.extend(self.sources(there, base.map(|(release, _)| release)));
-        let links = self.artifact.pack(&[], true).await.map_err(reading)?;
+        let links = self.artifact.pack(&[], true, self.codec).await.map_err(reading)?;
         let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
         if received == Received::Whole {
             self.plan(0, 0, true);
@@ -249,14 +280,20 @@ impl<W: Wire> Upload<'_, W> {
         if self.artifact.is_most(missing) {
             return self.all().await;
         }
-        let pack = self.artifact.pack(missing, false).await.map_err(reading)?;
-        self.send(&["more".to_owned()], &[Part::Pack(pack)], Some(missing.len())).await
+        let pack = self.artifact.pack(missing, false, self.codec).await.map_err(reading)?;
+        self.send(
+            &["more".to_owned(), self.codec.name().to_owned()],
+            &[Part::Pack(pack)],
+            Some(missing.len()),
+        )
+        .await
     }
 
     async fn manifest_args(&self, form: &str, patch: Option<&Bytes>) -> Result<Vec<String>, HostError> {
         let listed = self.artifact.listed().await.map_err(reading)?;
         let bytes = patch.unwrap_or(&listed.gzipped).len();
-        Ok(vec![form.to_owned(), bytes.to_string(), listed.digest.to_string()])
+        let codec = self.codec.name().to_owned();
+        Ok(vec![form.to_owned(), codec, bytes.to_string(), "0".to_owned(), listed.digest.to_string()])
     }
 
     /// The ids of the releases to take from, the base first.

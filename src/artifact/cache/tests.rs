@@ -68,7 +68,7 @@ fn what_a_killed_run_left_in_the_cache_goes_after_a_day() {
     let cache = project.cache();
     let digest = "a".repeat(64);
     let extension = |extension: &str| format!("{digest}.{extension}");
-    let left = [".tmp-abc".to_owned(), extension("tar.gz"), extension("manifest"), extension("chunks")];
+    let left = [".tmp-abc".to_owned(), extension("tar.zst"), extension("manifest"), extension("chunks")];
     let not_ours = cache.dir().join("notes.txt");
     let day = FileTimes::new().set_modified(SystemTime::now() - Duration::from_secs(25 * 60 * 60));
     File::create(&not_ours).unwrap().set_times(day).unwrap();

@@ -1,6 +1,5 @@
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read;
 
 use proptest::prelude::*;
 
@@ -10,6 +9,7 @@ use crate::artifact::Cache;
 use crate::artifact::index;
 use crate::artifact::index::Known;
 use crate::artifact::testing::Project;
+use crate::artifact::testing::tar_of;
 use crate::event::Events;
 
 fn file(path: &str, size: u64, content: u8) -> Entry {
@@ -103,9 +103,7 @@ fn known(artifact: &Artifact) -> Vec<Known> {
 }
 
 fn unzipped(artifact: &Artifact) -> Digest {
-    let mut tar = Vec::new();
-    flate2::read::GzDecoder::new(fs::File::open(&artifact.path).unwrap()).read_to_end(&mut tar).unwrap();
-    Digest(Sha256::digest(&tar).into())
+    Digest(Sha256::digest(tar_of(artifact)).into())
 }
 
 /// Packs into a cache that holds nothing yet.
@@ -179,7 +177,7 @@ fn what_is_damaged_in_an_artifact_does_not_get_into_the_next() {
         let second = project.pack().unwrap();
         assert_eq!(fs::read(&second.path).unwrap(), fs::read(anew(&project).path).unwrap(), "{n}");
         assert_eq!(unzipped(&second), second.digest);
-        for extension in ["json", "manifest", "chunks", "tar.gz"] {
+        for extension in ["json", "manifest", "chunks", "tar.zst"] {
             fs::remove_file(second.path.with_extension("").with_extension(extension)).unwrap();
         }
     }

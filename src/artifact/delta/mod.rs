@@ -4,9 +4,11 @@
 //!
 //! Files are named by their places in the manifest.
 
+mod edits;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod transcode;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -21,14 +23,17 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use tokio::sync::OnceCell;
 
+pub use self::edits::Edits;
 pub use self::pack::Pack;
 
 use self::pack::Wanted;
 use super::Artifact;
 use super::cache::Cache;
+use super::compress;
+use super::compress::CompressError;
 use super::contents::Contents;
-use super::gzip;
-use super::gzip::GzipError;
+use super::press::Codec;
+use super::press::Effort;
 use super::store::StoreError;
 use crate::release;
 use crate::release::Digest;
@@ -72,7 +77,10 @@ pub struct Deltas(Arc<Made>);
 struct Made {
     listed: OnceCell<Arc<Listed>>,
     differences: Cells<Digest, Option<Arc<Difference>>>,
-    packs: Cells<(Vec<u32>, bool), Arc<Pack>>,
+    packs: Cells<(Vec<u32>, bool, Codec), Arc<Pack>>,
+    edits: Cells<Digest, Arc<Edits>>,
+    /// The artifact as those get it that cannot read what is in the cache.
+    gzipped: OnceCell<Arc<Pack>>,
     /// Compressing takes every core, and memory for each: one at a time.
     one: tokio::sync::Mutex<()>,
     /// Where the artifact's files can be read, too.
@@ -114,9 +122,9 @@ impl Artifact {
 
     /// Returns a tar of these files, and of all links where those are wanted, too: of the source, if they are there as
     /// they were packed, else of the artifact.
-    pub async fn pack(&self, files: &[u32], links: bool) -> io::Result<Arc<Pack>> {
+    pub async fn pack(&self, files: &[u32], links: bool, codec: Codec) -> io::Result<Arc<Pack>> {
         let made = &self.deltas.0;
-        let wanted = Wanted { manifest: Arc::clone(&self.manifest), files: files.to_vec(), links };
+        let wanted = Wanted { manifest: Arc::clone(&self.manifest), files: files.to_vec(), links, codec };
         let make = async {
             let _one = made.one.lock().await;
             let changed = match &made.source {
@@ -136,7 +144,7 @@ impl Artifact {
             // The source is the first cause.
             cut.map_err(|error| changed.map_or(error, io::Error::other))
         };
-        cell(&made.packs, (files.to_vec(), links)).get_or_try_init(|| make).await.cloned()
+        cell(&made.packs, (files.to_vec(), links, codec)).get_or_try_init(|| make).await.cloned()
     }
 
     async fn collect(
@@ -153,7 +161,34 @@ impl Artifact {
     }
 
     /// Returns the whole of it; where it is being compressed still, what there is of it can be had already.
-    pub async fn whole(&self) -> io::Result<Arc<Pack>> {
+    pub async fn whole(&self, codec: Codec) -> io::Result<Arc<Pack>> {
+        match codec {
+            Codec::Zstd => self.stored().await,
+            Codec::Gzip => {
+                let make =
+                    async { transcode::begin(self.stored().await?, self.path.parent(), self.tar_bytes) };
+                self.deltas.0.gzipped.get_or_try_init(|| make).await.cloned()
+            }
+        }
+    }
+
+    /// Returns what large files of another artifact's release become those of this one by: of these files, those for
+    /// which that is much less than sending them. Nothing, of what is not in the cache here.
+    pub async fn edits(&self, base: Digest, files: &[u32]) -> io::Result<Arc<Edits>> {
+        let made = &self.deltas.0;
+        let cache = self.path.parent().map(Cache::at);
+        let (manifest, source, files) = (Arc::clone(&self.manifest), made.source.clone(), files.to_vec());
+        let make = async {
+            let _one = made.one.lock().await;
+            blocking(move || {
+                Ok(Arc::new(edits::make(cache.as_ref(), base, &manifest, source.as_deref(), &files)))
+            })
+            .await
+        };
+        cell(&made.edits, base).get_or_try_init(|| make).await.cloned()
+    }
+
+    async fn stored(&self) -> io::Result<Arc<Pack>> {
         if let Some(file) = self.storing.file() {
             return Ok(Arc::new(Pack::growing(file, &self.storing, self.tar_bytes)));
         }
@@ -179,9 +214,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 fn gzipped(text: &[u8]) -> io::Result<Bytes> {
     let mut out = Vec::new();
-    match gzip::compress(&mut out, |chunks| io::Write::write_all(chunks, text)) {
+    let how = (Codec::Gzip, Effort::Usual);
+    match compress::compress(how, &mut out, |_, _| {}, |chunks| io::Write::write_all(chunks, text)) {
         Ok(_) => Ok(out.into()),
-        Err(GzipError::Output(error) | GzipError::Producer(error)) => Err(error),
+        Err(CompressError::Output(error) | CompressError::Producer(error)) => Err(error),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -13,11 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::super::compress;
+use super::super::compress::CompressError;
 use super::super::contents::BUFFER;
 use super::super::contents::Contents;
 use super::super::contents::Trouble;
-use super::super::gzip;
-use super::super::gzip::GzipError;
+use super::super::press::Codec;
+use super::super::press::Effort;
 use super::super::store::StoreError;
 use super::super::storing::Storing;
 use super::super::tarball;
@@ -28,7 +29,7 @@ use crate::release::Manifest;
 /// How much of it is read at a time.
 const CHUNK: u64 = 256 * 1024;
 
-/// A gzipped tar on the disk here.
+/// A compressed tar on the disk here.
 #[derive(Debug)]
 pub struct Pack {
     file: Arc<File>,
@@ -93,9 +94,20 @@ pub(super) struct Wanted {
     pub(super) manifest: Arc<Manifest>,
     pub(super) files: Vec<u32>,
     pub(super) links: bool,
+    pub(super) codec: Codec,
 }
 
+/// A pack up to this size is worth all work.
+const SMALL: u64 = 512 * 1024;
+
 impl Wanted {
+    /// How it is compressed.
+    fn how(&self) -> (Codec, Effort) {
+        let bytes: u64 =
+            self.entries().filter(|(_, is_wanted)| *is_wanted).map(|(entry, _)| tarball::padded(entry)).sum();
+        (self.codec, if bytes <= SMALL { Effort::Most } else { Effort::Usual })
+    }
+
     /// All entries up to the last one that is wanted, and whether each is.
     fn entries(&self) -> impl Iterator<Item = (&Entry, bool)> {
         let is_link = |entry: &Entry| self.links && matches!(entry.kind, EntryKind::Symlink { .. });
@@ -115,20 +127,26 @@ pub(super) fn collect(
 ) -> io::Result<Result<Pack, StoreError>> {
     let mut out = tempfile::tempfile_in(dir)?;
     let (mut buffer, never) = (vec![0; BUFFER], CancellationToken::new());
-    let written = gzip::compress(&mut out, |chunks| {
-        for (entry, _) in wanted.entries().filter(|(_, is_wanted)| *is_wanted) {
-            chunks.write_all(&tarball::header(entry))?;
-            if let EntryKind::File { size, digest, .. } = entry.kind {
-                source.copy(entry, (size, digest), &mut buffer, &never, |bytes| chunks.write_all(bytes))?;
-                chunks.write_all(tarball::padding(size))?;
+    let written = compress::compress(
+        wanted.how(),
+        &mut out,
+        |_, _| {},
+        |chunks| {
+            for (entry, _) in wanted.entries().filter(|(_, is_wanted)| *is_wanted) {
+                chunks.write_all(&tarball::header(entry))?;
+                if let EntryKind::File { size, digest, .. } = entry.kind {
+                    source
+                        .copy(entry, (size, digest), &mut buffer, &never, |bytes| chunks.write_all(bytes))?;
+                    chunks.write_all(tarball::padding(size))?;
+                }
             }
-        }
-        Ok(chunks.write_all(&tarball::END)?)
-    });
+            Ok(chunks.write_all(&tarball::END)?)
+        },
+    );
     match written {
         Ok(written) => Ok(Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) })),
-        Err(GzipError::Producer(Trouble::Because(error))) => Ok(Err(error)),
-        Err(GzipError::Producer(Trouble::Output(error)) | GzipError::Output(error)) => Err(error),
+        Err(CompressError::Producer(Trouble::Because(error))) => Ok(Err(error)),
+        Err(CompressError::Producer(Trouble::Output(error)) | CompressError::Output(error)) => Err(error),
     }
 }
 
@@ -136,14 +154,19 @@ pub(super) fn collect(
 pub(super) fn cut(path: &Path, wanted: &Wanted) -> io::Result<Pack> {
     let dir = path.parent().ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
     let mut out = tempfile::tempfile_in(dir)?;
-    let artifact = flate2::bufread::GzDecoder::new(BufReader::with_capacity(64 * 1024, File::open(path)?));
-    let written = gzip::compress(&mut out, |chunks| {
-        select(artifact, wanted, chunks)?;
-        chunks.write_all(&tarball::END)
-    });
+    let artifact = Codec::Zstd.reader(File::open(path)?)?;
+    let written = compress::compress(
+        wanted.how(),
+        &mut out,
+        |_, _| {},
+        |chunks| {
+            select(artifact, wanted, chunks)?;
+            chunks.write_all(&tarball::END)
+        },
+    );
     match written {
         Ok(written) => Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) }),
-        Err(GzipError::Output(error) | GzipError::Producer(error)) => Err(error),
+        Err(CompressError::Output(error) | CompressError::Producer(error)) => Err(error),
     }
 }
 

@@ -37,12 +37,11 @@ const LIMITS: Limits = Limits { entries: 2_000_000, bytes: 64 << 30, small: 1 <<
 /// What tar implementations fill up their last record with, at most.
 const MAX_FILL: u64 = 1024 * 1024;
 /// The beginnings of what is often mistaken for a gzipped tar.
-const OTHERS: [(&[u8], &str); 4] = [
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
-    (b"\xfd7zXZ\0", "compressed by xz"),
-    (b"BZh", "compressed by bzip2"),
-    (b"PK\x03\x04", "a zip file"),
-];
+const OTHERS: [(&[u8], &str); 3] =
+    [(b"\xfd7zXZ\0", "compressed by xz"), (b"BZh", "compressed by bzip2"), (b"PK\x03\x04", "a zip file")];
+
+/// The beginning of a zstd frame.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 /// What is behind an entry.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,10 +86,11 @@ pub(super) fn scan_within(
     let count = read_start(&mut opened, &mut start).map_err(unreadable)?;
     check_start(start.get(..count).unwrap_or_default())
         .map_err(|what| OpenError::Damaged { file: file.to_owned(), what })?;
+    let is_zstd = start.starts_with(ZSTD);
     let opened = start.get(..count).unwrap_or_default().chain(opened);
 
     let tee = Tee {
-        from: MultiGzDecoder::new(BufReader::with_capacity(128 * 1024, opened)),
+        from: Packed::new(opened, is_zstd).map_err(unreadable)?,
         spool,
         hasher: Sha256::new(),
         bytes: 0,
@@ -102,7 +102,7 @@ pub(super) fn scan_within(
     let found = entries(&mut archive, limits.entries, &progress);
     let mut tee = archive.into_inner();
     let found = found.and_then(|(found, end)| tee.finish(end).map(|()| found));
-    let facts = tee.from.header().and_then(|header| header.comment()).map(read_comment);
+    let facts = tee.from.comment().map(read_comment);
     match (tee.trouble, found) {
         (Some(Trouble::Spool(error)), _) => Err(cache.cannot("write to", error).into()),
         (Some(Trouble::Limit), _) => {
@@ -138,7 +138,7 @@ fn read_start(from: &mut File, start: &mut [u8]) -> io::Result<usize> {
 }
 
 fn check_start(start: &[u8]) -> Result<(), String> {
-    if start.starts_with(b"\x1f\x8b") {
+    if start.starts_with(b"\x1f\x8b") || start.starts_with(ZSTD) {
         return Ok(());
     }
     let other = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what);
@@ -230,9 +230,40 @@ fn hash(
     Ok(Digest(hasher.finalize().into()))
 }
 
+/// What a tarball is compressed by.
+enum Packed<R: Read> {
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
+}
+
+impl<R: Read> Packed<R> {
+    fn new(from: R, is_zstd: bool) -> io::Result<Self> {
+        if is_zstd {
+            return Ok(Self::Zstd(zstd::stream::read::Decoder::new(from)?));
+        }
+        Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 * 1024, from)))))
+    }
+
+    fn comment(&self) -> Option<&[u8]> {
+        match self {
+            Self::Gzip(from) => from.header()?.comment(),
+            Self::Zstd(_) => None,
+        }
+    }
+}
+
+impl<R: Read> Read for Packed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(from) => from.read(buffer),
+            Self::Zstd(from) => from.read(buffer),
+        }
+    }
+}
+
 /// Decompresses, and keeps and hashes everything that passes.
-struct Tee<'a, R> {
-    from: MultiGzDecoder<R>,
+struct Tee<'a, R: Read> {
+    from: Packed<R>,
     spool: &'a File,
     hasher: Sha256,
     bytes: u64,

@@ -205,7 +205,7 @@ fn what_is_no_gzipped_tar_says_what_it_is() {
         (vec![], "it is empty"),
         (good.clone(), "not compressed by gzip"),
         (b"PK\x03\x04....".to_vec(), "a zip file"),
-        (b"\x28\xb5\x2f\xfd....".to_vec(), "compressed by zstd"),
+        (b"\x28\xb5\x2f\xfd....".to_vec(), "is not a usable artifact"),
         (zipped[..zipped.len() / 2].to_vec(), "is not a usable artifact"),
         (wrong_sum, "is not a usable artifact"),
         (gzipped(b"hello"), "is not a usable artifact"),

@@ -18,7 +18,7 @@ struct Named {
 
 fn named(project: &Project) -> Named {
     let packed = project.pack().unwrap();
-    for extension in ["json", "manifest", "chunks", "tar.gz"] {
+    for extension in ["json", "manifest", "chunks", "tar.zst"] {
         fs::remove_file(packed.path.with_extension("").with_extension(extension)).unwrap();
     }
     let making = Making {
@@ -78,7 +78,10 @@ fn what_is_compressed_so_far_is_read_by_any_number_and_all_of_it_in_the_end() {
     runtime().block_on(async {
         let project = project();
         let named = named(&project);
-        let (one, other) = (named.artifact.whole().await.unwrap(), named.artifact.whole().await.unwrap());
+        let (one, other) = (
+            named.artifact.whole(Codec::Zstd).await.unwrap(),
+            named.artifact.whole(Codec::Zstd).await.unwrap(),
+        );
         assert_eq!((one.bytes(), named.artifact.compressed_bytes()), (None, None));
         let begun = Mutex::new(Some(named));
         let artifact = begun.lock().unwrap().as_ref().unwrap().artifact.clone();
@@ -93,7 +96,7 @@ fn what_is_compressed_so_far_is_read_by_any_number_and_all_of_it_in_the_end() {
         assert_eq!((one.bytes(), one.estimate()), (Some(file.len() as u64), file.len() as u64));
         assert_eq!(artifact.storing.finished().await.unwrap(), file.len() as u64);
         // Who comes later gets the same.
-        assert!(read(&artifact.whole().await.unwrap()).await.unwrap() == file);
+        assert!(read(&artifact.whole(Codec::Zstd).await.unwrap()).await.unwrap() == file);
     });
 }
 
@@ -103,7 +106,7 @@ fn a_file_that_changes_while_it_is_compressed_fails_for_everybody_with_its_name(
         let project = project();
         let named = named(&project);
         let artifact = named.artifact.clone();
-        let pack = artifact.whole().await.unwrap();
+        let pack = artifact.whole(Codec::Zstd).await.unwrap();
         project.file("30", "edited");
         named.finish();
         let expected = "30 changed while it was being read; is a build or a watcher still running?";
@@ -114,9 +117,9 @@ fn a_file_that_changes_while_it_is_compressed_fails_for_everybody_with_its_name(
         assert_eq!(artifact.compressed_bytes(), None);
         assert!(!artifact.path.exists());
         // What was not touched can be had from the source.
-        let pack = artifact.pack(&[3, 5], false).await.unwrap();
+        let pack = artifact.pack(&[3, 5], false, Codec::Zstd).await.unwrap();
         assert!(pack.bytes().unwrap() > 0);
-        let error = artifact.pack(&[30], false).await.unwrap_err();
+        let error = artifact.pack(&[30], false, Codec::Gzip).await.unwrap_err();
         assert_eq!(error.to_string(), expected);
     });
 }
@@ -141,7 +144,7 @@ fn what_the_cache_does_not_take_can_be_sent_all_the_same() {
         let named = named(&project);
         let artifact = named.artifact.clone();
         fs::create_dir(&artifact.path).unwrap();
-        let pack = artifact.whole().await.unwrap();
+        let pack = artifact.whole(Codec::Zstd).await.unwrap();
         named.finish();
         let failure = artifact.storing.finished().await.unwrap_err();
         assert!(failure.to_string().contains("cannot write to the artifact cache"), "{failure}");

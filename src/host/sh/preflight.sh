@@ -17,6 +17,7 @@ check_tools() {
     for check_tool in tar gzip sha256sum setsid mkfifo mktemp sed awk grep sort find mv cp ln rm chmod readlink dd df head tail tr wc id ls date cmp sync sleep dirname basename; do
         have "$check_tool" || check_missing="$check_missing $check_tool"
     done
+    ! have zstd || say fact "zstd yes"
     [ -z "$check_missing" ] || problem "these programs are missing on the host:$check_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
     # The journal is written in place, and has to reach the disk; it did where an earlier lock left this program.
     [ -z "$AGENT_NEW" ] || printf x | dd of="$META/dd" bs=96 seek=1 conv=notrunc,fsync 2>/dev/null ||

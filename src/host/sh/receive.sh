@@ -5,31 +5,39 @@
 # The tree outlives an attempt that was cut off: the next one takes it over. Nothing that lies there, or in
 # an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
 
-# receive FORM BYTES DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST, then a
-# gzipped tar. RELEASES are where files may be taken from. By FORM
+# receive FORM CODEC BYTES EDITS DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST,
+# EDITS of a tar with changes of large files, then a tar compressed by CODEC. RELEASES are where files may be taken
+# from, the first is what the changes are of. By FORM
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
 #   patch  the same, but the manifest is what the first release's has to be changed by
-#   more   (alone) the content is what was said to be missing
+#   more   (with CODEC alone) the content is what was said to be missing
 # Files that are still missing are named by their lines in the manifest, `missing LINE`, and the code is 75. It is
 # 76 when this cannot be done here, and everything has to be sent.
 receive() {
     await_attempt || return
     beside receive || return
-    receive_form=$1 receive_tree=$PRIVATE/incoming/$DIGEST/$TOKEN
+    receive_form=$1 receive_codec=$2 receive_tree=$PRIVATE/incoming/$DIGEST/$TOKEN
     printf '' >"$RUN/out/receive" || return
     if [ "$receive_form" = more ]; then
         [ -f "$RUN/sums.out" ] && [ -d "$receive_tree" ] || fail "nothing was received yet" || return
     else
         case $receive_form in all) ;; *) can_take || return 76 ;; esac
-        receive_manifest "$@" || return
-        shift 3
+        receive_manifest "$1" "$3" "$5" "${6-}" && receive_edits "$4" || return
+        shift 5
         receive_begin 2>"$RUN/out/receive" || receive_failed || return
     fi
     umask 022
-    receive_into "$receive_tree" 2>"$RUN/out/receive" || receive_failed || return
-    case $receive_form in whole | patch) take_all "$@" 2>"$RUN/out/receive" || receive_failed || return ;; esac
-    prove "$receive_tree" || receive_failed || return
+    receive_flusher=
+    case $receive_form in all | more)
+        flush "$receive_tree" >/dev/null 2>&1 </dev/null &
+        receive_flusher=$!
+        ;;
+    esac
+    receive_files "$@"
+    receive_code=$?
+    [ -z "$receive_flusher" ] || { kill "$receive_flusher" 2>/dev/null; wait "$receive_flusher"; }
+    [ "$receive_code" = 0 ] || return "$receive_code"
     awk "$AWK_FOUND$AWK_PROVEN"'
         !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
         END { exit code }
@@ -37,6 +45,26 @@ receive() {
     forget_others
     # Opened for both ways, which waits for nobody.
     [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
+}
+
+# receive_files RELEASE...
+receive_files() {
+    receive_into "$receive_tree" 2>"$RUN/out/receive" || receive_failed || return
+    edit "$receive_tree" "$ROOT/releases/${1:-none}" 2>/dev/null
+    case $receive_form in whole | patch) take_all "$@" 2>"$RUN/out/receive" || receive_failed || return ;; esac
+    prove "$receive_tree" || receive_failed
+}
+
+# flush TREE: has what arrived written to the disk while the rest arrives, until it is ended. In the end nothing goes on
+# before all of it is there, and the disk would have had nothing to do up to then.
+flush() {
+    trap 'kill "$!" 2>/dev/null; exit 0' TERM
+    while :; do
+        sleep 1 &
+        wait "$!"
+        sync -f "$1" &
+        wait "$!" || return
+    done
 }
 
 # await_attempt: the guardian hears what is received here at about the same time, on another channel.
@@ -60,7 +88,7 @@ receive_failed() {
     return 1
 }
 
-# receive_manifest FORM BYTES DIGEST RELEASE...
+# receive_manifest FORM BYTES DIGEST RELEASE
 receive_manifest() {
     forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven"
     exactly "$2" >"$RUN/manifest.gz"
@@ -74,6 +102,28 @@ receive_manifest() {
     [ "$1" != patch ] || return 76
     fail "the manifest did not arrive whole"
     receive_failed
+}
+
+# receive_edits BYTES: a zstd frame for each file, named by its line in the manifest.
+receive_edits() {
+    [ ! -e "$RUN/edits" ] || rm -rf "$RUN/edits"
+    [ "$1" = 0 ] || { mkdir "$RUN/edits" && exactly "$1" | tar -xopf - -C "$RUN/edits"; } 2>"$RUN/out/receive" || receive_failed
+}
+
+# edit TREE RELEASE: makes large files of those at the same paths there. As with all that is taken, only a digest
+# proves what comes out; what does not come out is missing.
+edit() {
+    [ -d "$RUN/edits" ] || return 0
+    for edit_by in "$RUN/edits"/*; do
+        edit_line=$(sed -n "${edit_by##*/}p" "$RUN/manifest")
+        edit_path=${edit_line#[fx] *\ *\ }
+        zstd -dqf --long=31 --patch-from="$2/$edit_path" "$edit_by" -o "$1/$edit_path" </dev/null &&
+            touch -r "$edit_by" "$1/$edit_path" && case $edit_line in
+            x*) chmod 755 "$1/$edit_path" ;;
+            *) chmod 644 "$1/$edit_path" ;;
+            esac
+    done
+    rm -rf "$RUN/edits"
 }
 
 # apply FILE: what standard input makes of it. `=N` keeps N lines, `-N` leaves N out, `+LINE` is a new one.
@@ -110,8 +160,15 @@ receive_begin() {
 receive_into() {
     [ ! -e "$RUN/receive.failed" ] || rm -rf "$RUN/receive.failed"
     {
-        gzip -dc || mkdir "$RUN/receive.failed"
+        unpack || mkdir "$RUN/receive.failed"
     } | tar -xopf - -C "$1" && [ ! -e "$RUN/receive.failed" ]
+}
+
+unpack() {
+    case $receive_codec in
+        zstd) zstd -dcq ;;
+        *) gzip -dc ;;
+    esac
 }
 
 # can_take: whether the host has the programs to take files from what is there.

@@ -23,7 +23,7 @@ use crate::testing::times;
 
 fn site(files: u64) -> Tree {
     let file = |n: u64| {
-        (format!("dir {}/file {n}", n % 3).into_bytes(), Item::File(noise(n, 1000 + 37 * n as usize)))
+        (format!("dir {}/file {n}", n % 3).into_bytes(), Item::File(noise(n, 10_000 + 370 * n as usize)))
     };
     let mut tree: Tree = (0..files).map(file).collect();
     tree.insert(b"a link".to_vec(), Item::Link(b"dir 1/file 1".to_vec()));

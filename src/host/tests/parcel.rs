@@ -59,8 +59,8 @@ impl Parcel {
     }
 
     /// What `receive` is told of it, when everything is sent.
-    pub(super) fn args(&self) -> [String; 3] {
-        ["all".to_owned(), self.manifest.len().to_string(), self.listed.clone()]
+    pub(super) fn args(&self) -> [String; 5] {
+        ["all", "gzip", &self.manifest.len().to_string(), "0", &self.listed].map(str::to_owned)
     }
 }
 

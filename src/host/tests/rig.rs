@@ -53,6 +53,7 @@ pub(super) fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 pub(super) struct Rig {
     dir: TempDir,
+    shell: Shell,
     path: String,
     umask: AtomicU32,
 }
@@ -74,7 +75,12 @@ impl Rig {
             symlink(&program, bin.join("sh")).unwrap();
         }
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        Self { dir, path, umask: AtomicU32::new(0o022) }
+        Self { dir, shell, path, umask: AtomicU32::new(0o022) }
+    }
+
+    /// Whether uploads here are read by zstd: not under BusyBox, so that both ways are gone.
+    pub(super) fn has_zstd(&self) -> bool {
+        self.shell != Shell::BusyBox && testing::has("zstd")
     }
 
     /// What a login starts with from now on.

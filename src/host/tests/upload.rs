@@ -173,6 +173,9 @@ pub(super) fn upload<'a>(
     let mut guardian = Guardian::start(rig, rig.settings(token));
     let mut facts = Facts::default();
     guardian.ask("lock").ok().into_iter().for_each(|say| facts.take(say));
+    if rig.has_zstd() {
+        facts.values.insert("zstd".into(), "yes".into());
+    }
     let attempt = Attempt {
         digest: artifact.digest.to_string(),
         ..Attempt::new(release.parse().unwrap(), facts.current.as_deref())

@@ -15,7 +15,7 @@ fn a_build_says_its_file_on_standard_output_and_nothing_else() {
     insta::assert_snapshot!(ended, @r"
     exit code: 0
     --- stdout
-    [ROOT]/cache/[DIGEST].tar.gz
+    [ROOT]/cache/[DIGEST].tar.zst
     --- stderr
     local | $ echo compiling
     local | echo compiling: done in [T]
@@ -102,7 +102,7 @@ fn an_artifact_that_the_cache_does_not_take_is_a_warning_after_a_deploy_that_did
     project.version(2);
     let built = project.rdeploy(&["build"]).run().ends_with(0);
     let path = std::path::PathBuf::from(built.out.trim());
-    for extension in ["json", "manifest", "chunks", "tar.gz"] {
+    for extension in ["json", "manifest", "chunks", "tar.zst"] {
         fs::remove_file(path.with_extension("").with_extension(extension)).unwrap();
     }
     // Something that no file can take the place of.

@@ -1,0 +1,181 @@
+//! Owns how one chunk is compressed, in the formats that hosts can read: zstd, and gzip where they know nothing better.
+//! Chunks put one after the other are one stream of the format.
+//!
+//! In gzip, a chunk ends on a byte boundary (a sync flush); one that samples say is dense already (archives,
+//! images, ciphertext) is stored as it is, which costs hardly more than copying it. In zstd it is a frame, and
+//! dense chunks cost little anyway.
+
+use std::io;
+use std::io::Read;
+
+use flate2::Compress;
+use flate2::Compression;
+use flate2::Crc;
+use flate2::FlushCompress;
+use zstd::bulk::Compressor;
+
+use super::compress::Block;
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// What every host can read.
+    Gzip,
+    /// Smaller than gzip in a fraction of the time; a host needs the program `zstd`.
+    Zstd,
+}
+
+/// How much work a chunk is worth. gzip knows one kind only, so that the same chunk always becomes the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Somebody waits for every chunk.
+    Least,
+    /// Nothing is known of who takes it.
+    Usual,
+    /// The chunks are taken more slowly than they are made.
+    More,
+    /// It is little, and is sent to many or over a slow link.
+    Most,
+}
+
+/// What chunks are deflated with. Another one makes other bytes of the same chunk.
+const LEVEL: u32 = 6;
+/// Deflate, no flags, no time, no extra flags, unknown system: the same bytes everywhere.
+pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// An empty last block, which ends the stream of chunks.
+const END: [u8; 2] = [3, 0];
+
+/// A frame of nothing.
+const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+
+/// How much of a chunk is tried, in so many places.
+const SAMPLE: usize = 4096;
+const SAMPLES: usize = 4;
+/// How much a stored block holds at most.
+const STORED: usize = 65535;
+
+impl Codec {
+    /// As hosts are told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// What precedes the chunks.
+    pub(super) fn header(self) -> &'static [u8] {
+        match self {
+            Self::Gzip => &HEADER,
+            Self::Zstd => &[],
+        }
+    }
+
+    /// What follows the chunks, of so many bytes with that checksum.
+    pub(super) fn end(self, crc: u32, bytes: u64) -> Vec<u8> {
+        match self {
+            // The format has the size modulo 2^32.
+            Self::Gzip => [&END[..], &crc.to_le_bytes(), &(bytes as u32).to_le_bytes()].concat(),
+            // Something has to be there.
+            Self::Zstd if bytes == 0 => EMPTY.to_vec(),
+            Self::Zstd => Vec::new(),
+        }
+    }
+
+    /// Reads what was compressed.
+    pub(super) fn reader<'a>(self, from: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(from)?),
+        })
+    }
+}
+
+impl Effort {
+    fn level(self) -> i32 {
+        match self {
+            Self::Least => 1,
+            Self::Usual => 3,
+            Self::More => 6,
+            Self::Most => 15,
+        }
+    }
+}
+
+/// What compresses chunks, on one thread.
+pub(super) enum Press {
+    Gzip(Compress),
+    /// Made when it is needed first.
+    Zstd(Option<Compressor<'static>>),
+}
+
+impl Press {
+    pub(super) fn new(codec: Codec) -> Self {
+        match codec {
+            Codec::Gzip => Self::Gzip(Compress::new(Compression::new(LEVEL), false)),
+            Codec::Zstd => Self::Zstd(None),
+        }
+    }
+
+    /// Compresses a chunk, whatever was compressed before.
+    pub(super) fn block<L>(&mut self, chunk: &[u8], effort: Effort, label: L) -> io::Result<Block<L>> {
+        let (compressed, crc) = match self {
+            Self::Gzip(deflate) => {
+                let dense = is_dense(deflate, chunk)?;
+                let mut crc = Crc::new();
+                crc.update(chunk);
+                (if dense { stored(chunk) } else { self::deflate(deflate, chunk)? }, crc.sum())
+            }
+            Self::Zstd(press) => {
+                let press = match press {
+                    Some(press) => press,
+                    None => press.insert(Compressor::new(effort.level())?),
+                };
+                press.set_compression_level(effort.level())?;
+                (press.compress(chunk)?, 0)
+            }
+        };
+        Ok(Block { compressed, crc, bytes: chunk.len() as u64, label })
+    }
+}
+
+/// Whether samples of a chunk become hardly smaller.
+fn is_dense(compress: &mut Compress, chunk: &[u8]) -> io::Result<bool> {
+    if chunk.len() < 2 * SAMPLE * SAMPLES {
+        return Ok(false);
+    }
+    let mut size = 0;
+    for sample in chunk.chunks(chunk.len() / SAMPLES).take(SAMPLES) {
+        size += deflate(compress, sample.get(..SAMPLE).unwrap_or(sample))?.len();
+    }
+    Ok(size > SAMPLE * SAMPLES / 100 * 98)
+}
+
+fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
+    deflate.reset();
+    // Enough for what cannot be compressed, so that one call does.
+    let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 100 + 1024);
+    loop {
+        let consumed = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
+        let rest = chunk.get(consumed..).unwrap_or_default();
+        deflate.compress_vec(rest, &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
+        if deflate.total_in() == chunk.len() as u64 && out.len() < out.capacity() {
+            return Ok(out);
+        }
+        out.reserve(chunk.len() / 8 + 1024);
+    }
+}
+
+/// A chunk in blocks that are not compressed.
+fn stored(chunk: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(chunk.len() + chunk.len().div_ceil(STORED) * 5);
+    for part in chunk.chunks(STORED) {
+        // Not longer than its field has room for.
+        let size = part.len() as u16;
+        out.push(0);
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&(!size).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out
+}
