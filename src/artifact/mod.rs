@@ -8,6 +8,7 @@ mod contents;
 mod delta;
 mod git;
 mod gzip;
+mod hashes;
 mod index;
 mod links;
 pub mod local;
