@@ -8,6 +8,7 @@ mod compress;
 mod contents;
 mod delta;
 mod git;
+mod hashes;
 mod index;
 mod links;
 pub mod local;

@@ -7,18 +7,21 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Artifact;
 use super::cache::Cache;
 use super::cache::CacheError;
+use super::cache::Stored;
 use super::choose;
 use super::choose::ChooseError;
 use super::choose::Chosen;
 use super::choose::Found;
 use super::contents::Contents;
 use super::git;
+use super::hashes::Hashes;
 use super::problem::Problems;
 use super::problem::shown;
 use super::progress::Progress;
@@ -97,18 +100,39 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
     cache.prepare()?;
     let chosen = choose::choose(&choose::Request { root, build, linked, cache: cache.dir(), cancel })?;
     note(&chosen, events);
-    let manifest = Arc::new(hash(&chosen, events, cancel)?);
-    let contents = Arc::new(Contents::Tree(chosen.source));
-    let (stored, reused) = match cache.find(&manifest) {
-        Some(stored) => (stored, true),
-        None => {
-            let (cache, cancel) = (Cache::clone(cache), cancel.clone());
-            let making =
-                Making { cache, manifest: Arc::clone(&manifest), contents: Arc::clone(&contents), cancel };
-            (making.begin(&Progress::new(events))?, false)
+    let contents = Arc::new(Contents::Tree(chosen.source.clone()));
+    let store = |manifest| store(request, manifest, &contents, events);
+    let mut hashes = Hashes::load(cache, &chosen.source);
+    let (manifest, guessed) = hash(&chosen, &mut hashes, events, cancel)?;
+    let (manifest, stored, reused) = match store(manifest) {
+        // What an earlier run knew may be what is wrong, so nothing of it is believed any more.
+        Err(StoreError::Changed { .. }) if guessed => {
+            hashes.forget();
+            store(hash(&chosen, &mut hashes, events, cancel)?.0)?
         }
+        made => made?,
     };
     Ok(stored.into_artifact(manifest, Some(contents), reused))
+}
+
+/// Finds the artifact of a manifest, or begins to make it; returns whether it was there.
+fn store(
+    request: &PackRequest<'_>,
+    manifest: Manifest,
+    contents: &Arc<Contents>,
+    events: &Events,
+) -> Result<(Arc<Manifest>, Stored, bool), StoreError> {
+    let manifest = Arc::new(manifest);
+    if let Some(stored) = request.cache.find(&manifest) {
+        return Ok((manifest, stored, true));
+    }
+    let making = Making {
+        cache: request.cache.clone(),
+        manifest: Arc::clone(&manifest),
+        contents: Arc::clone(contents),
+        cancel: request.cancel.clone(),
+    };
+    Ok((manifest, making.begin(&Progress::new(events))?, false))
 }
 
 fn note(chosen: &Chosen, events: &Events) {
@@ -127,8 +151,13 @@ fn note(chosen: &Chosen, events: &Events) {
     }
 }
 
-/// Makes the manifest of what was chosen.
-fn hash(chosen: &Chosen, events: &Events, cancel: &CancellationToken) -> Result<Manifest, ChooseError> {
+/// Makes the manifest of what was chosen; returns whether an earlier run hashed some of it.
+fn hash(
+    chosen: &Chosen,
+    hashes: &mut Hashes,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(Manifest, bool), ChooseError> {
     let files: Vec<(&[u8], Stamp)> = chosen
         .entries
         .iter()
@@ -137,21 +166,27 @@ fn hash(chosen: &Chosen, events: &Events, cancel: &CancellationToken) -> Result<
             Found::Directory | Found::Symlink { .. } => None,
         })
         .collect();
-    let paths: Vec<(PathBuf, Stamp)> =
-        files.iter().map(|(path, stamp)| (full_path(&chosen.source, path), *stamp)).collect();
+    let mut digests = hashes.find(&files);
+    let guessed = digests.iter().any(Option::is_some);
+    let unknown = files.iter().zip(&mut digests).filter(|(_, digest)| digest.is_none());
+    let (paths, unknown): (Vec<_>, Vec<_>) = unknown
+        .map(|((path, stamp), digest)| ((full_path(&chosen.source, path), *stamp), (path, digest)))
+        .unzip();
     let mut problems = Problems::default();
-    let mut digests = Vec::with_capacity(files.len());
     let progress = Progress::new(events);
-    for ((path, _), result) in files.iter().zip(source::hash_all(&paths, &progress, cancel)) {
+    let began = SystemTime::now();
+    for ((path, digest), result) in unknown.into_iter().zip(source::hash_all(&paths, &progress, cancel)) {
         match result {
-            Ok(digest) => digests.push(digest),
+            Ok(hashed) => *digest = Some(hashed),
             Err(HashError::Canceled) => return Err(ChooseError::Canceled),
             Err(error) => problems.push(path, error.to_string()),
         }
     }
     let refused = |problems| ChooseError::Refused { source_dir: chosen.source.clone(), problems };
     problems.into_result().map_err(refused)?;
-    Ok(manifest(chosen, digests))
+    let digests: Vec<Digest> = digests.into_iter().flatten().collect();
+    hashes.keep(&files, &digests, began);
+    Ok((manifest(chosen, digests), guessed))
 }
 
 fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {

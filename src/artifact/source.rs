@@ -25,12 +25,14 @@ use crate::release::Digest;
 /// More threads than this only wait for the disk.
 const MAX_THREADS: usize = 16;
 
-/// What of a file's metadata tells that it was changed.
+/// What of a file's metadata tells that it was changed. Times are seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    mtime: (i64, i64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) mtime: (i64, i64),
+    /// Nobody can set it; it changes with what is no content, too (a mode, another name for the same file).
+    pub(super) ctime: (i64, i64),
     pub(super) size: u64,
 }
 
@@ -40,8 +42,14 @@ impl Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
+            ctime: (metadata.ctime(), metadata.ctime_nsec()),
             size: metadata.len(),
         }
+    }
+
+    /// Whether it is another file now, or was written to.
+    fn was_written(self, now: Self) -> bool {
+        Self { ctime: now.ctime, ..self } != now
     }
 }
 
@@ -108,7 +116,7 @@ fn hash(
     cancel: &CancellationToken,
 ) -> Result<Digest, HashError> {
     let mut file = open(path)?;
-    if Stamp::of(&file.metadata()?) != stamp {
+    if stamp.was_written(Stamp::of(&file.metadata()?)) {
         return Err(HashError::Changed);
     }
     let mut hasher = Sha256::new();
@@ -127,7 +135,7 @@ fn hash(
         total += count as u64;
         progress.bytes_done(count as u64);
     }
-    if total != stamp.size || Stamp::of(&file.metadata()?) != stamp {
+    if total != stamp.size || stamp.was_written(Stamp::of(&file.metadata()?)) {
         return Err(HashError::Changed);
     }
     Ok(Digest(hasher.finalize().into()))

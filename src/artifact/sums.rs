@@ -54,12 +54,7 @@ pub(super) fn sum(
         let hasher = scope.spawn(move || hash(&waiting));
         let mut out = Parts { part: Vec::with_capacity(PART), parts };
         let mut buffer = vec![0; BUFFER];
-        let mut place = 0;
-        let written = tarball::write(manifest, &mut out, |entry, out| {
-            // Only files have a content, and their places are counted in the order of the manifest.
-            while manifest.entries.get(place).is_some_and(|other| other.path != entry.path) {
-                place += 1;
-            }
+        let written = tarball::write(manifest, &mut out, |place, entry, out| {
             let digests = content(entry, contents, &mut buffer, progress, cancel, out)?;
             if !digests.is_empty() {
                 pieces.insert(place, digests);

@@ -21,19 +21,19 @@ const MAX_PLAIN: usize = 99;
 /// As GNU tar calls its entries that hold a long name.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Writes the tar. `content` writes exactly the bytes of a file's content.
+/// Writes the tar. `content` writes exactly the bytes of the content of a file, which has that place in the manifest.
 ///
 /// Long names use GNU's `L` and `K` entries: GNU tar, BusyBox tar and bsdtar read those, while BusyBox
 /// skips over PAX headers and would cut the names.
 pub(super) fn write<W: Write, E: From<io::Error>>(
     manifest: &Manifest,
     out: &mut W,
-    mut content: impl FnMut(&Entry, &mut W) -> Result<(), E>,
+    mut content: impl FnMut(usize, &Entry, &mut W) -> Result<(), E>,
 ) -> Result<(), E> {
-    for entry in &manifest.entries {
+    for (place, entry) in manifest.entries.iter().enumerate() {
         out.write_all(&header(entry))?;
         if let EntryKind::File { size, .. } = entry.kind {
-            content(entry, out)?;
+            content(place, entry, out)?;
             out.write_all(padding(size))?;
         }
     }

@@ -186,6 +186,12 @@ pub(super) fn expected_listing(artifact: &Artifact) -> Vec<String> {
     artifact.manifest.entries.iter().map(line).collect()
 }
 
+/// How many files of artifacts a cache has.
+pub(super) fn artifact_files(cache: &Cache) -> usize {
+    let files = fs::read_dir(cache.dir()).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_none_or(|extension| extension != "hashes")).count()
+}
+
 /// Whether a program is installed; names the test's loss if not.
 #[expect(clippy::print_stderr, reason = "a skipped check is named")]
 pub(super) fn has(program: &str) -> bool {

@@ -66,6 +66,7 @@ pub use rollout::Rollout;
 pub use split::Split;
 pub use split::split;
 pub use stage::Stage;
+pub use told::tell_traffic;
 pub use transaction::Job;
 pub use transaction::Report;
 pub use transaction::Stops;

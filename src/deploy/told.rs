@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Member;
 use super::transaction::Transaction;
 use crate::event::EventKind;
+use crate::event::Events;
 use crate::event::Phase;
 use crate::event::Wait;
 use crate::host::HookScript;
@@ -13,6 +14,16 @@ use crate::host::Host;
 use crate::host::HostError;
 use crate::host::Say;
 use crate::host::Traffic;
+
+/// States what the connections to these hosts have cost, where they have one: at the end of a run, also of one that ends
+/// before there is a transaction.
+pub fn tell_traffic<'a, H: Host + 'a>(hosts: impl IntoIterator<Item = &'a H>, events: &Events) {
+    for host in hosts {
+        let Some(Traffic { round_trips, sent, received }) = host.traffic() else { continue };
+        let host = host.name().to_owned();
+        events.emit(EventKind::HostTraffic { host, round_trips, sent, received });
+    }
+}
 
 impl<H: Host> Transaction<'_, H> {
     /// Runs the hooks of a point on one host, in order.
@@ -100,15 +111,6 @@ impl<H: Host> Transaction<'_, H> {
 
     pub(super) fn waits(&self, host: &H, wait: Wait) {
         self.events.emit(EventKind::HostWaiting { host: host.name().to_owned(), wait });
-    }
-
-    /// States what the connections have cost, where hosts have one.
-    pub(super) fn tell_traffic(&self) {
-        for host in self.fleet.members.iter().map(|member| &member.host) {
-            let Some(Traffic { round_trips, sent, received }) = host.traffic() else { continue };
-            let host = host.name().to_owned();
-            self.events.emit(EventKind::HostTraffic { host, round_trips, sent, received });
-        }
     }
 
     pub(super) fn entered(&self, place: usize, phase: Phase) {

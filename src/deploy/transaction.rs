@@ -17,6 +17,7 @@ use super::Resumption;
 use super::Rollout;
 use super::Stage;
 use super::plan;
+use super::told::tell_traffic;
 use crate::artifact::Artifact;
 use crate::event::Events;
 use crate::event::HostSummary;
@@ -178,7 +179,7 @@ impl<H: Host> Transaction<'_, H> {
     }
 
     fn report(self, outcome: Outcome, release: Option<ReleaseId>) -> Report {
-        self.tell_traffic();
+        tell_traffic(self.fleet.members.iter().map(|member| &member.host), self.events);
         let host = |member: &Member<H>| HostSummary {
             host: member.host.name().to_owned(),
             phase: match member.stage {

@@ -6,3 +6,4 @@ mod safety;
 mod script;
 mod terminal;
 mod timings;
+mod uploads;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::artifact::testing::Project;
+use crate::artifact::testing::artifact_files;
 use crate::artifact::testing::paths;
 use crate::artifact::testing::with_events;
 use crate::event::EventKind;
@@ -50,7 +51,7 @@ fn the_cache_is_private_and_holds_what_was_used_last() {
     let three = pack("3");
     assert!(cache.get(&two).is_none());
     assert!(cache.get(&one).is_some() && cache.get(&three).is_some());
-    let files = || fs::read_dir(cache.dir()).unwrap().count();
+    let files = || artifact_files(&cache);
     assert_eq!(files(), 8);
 
     // One that is larger than the whole bound stays as long as it is the newest.
@@ -144,5 +145,5 @@ fn several_runs_share_a_cache_that_holds_one() {
     });
     let last = project.file("f", "last").pack_into(&cache, &Events::ignored()).unwrap();
     assert!(cache.get(&last.digest).is_some());
-    assert_eq!(fs::read_dir(cache.dir()).unwrap().count(), 4);
+    assert_eq!(artifact_files(&cache), 4);
 }

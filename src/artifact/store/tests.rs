@@ -5,6 +5,7 @@ use super::*;
 use crate::artifact::Artifact;
 use crate::artifact::Pack;
 use crate::artifact::testing::Project;
+use crate::artifact::testing::artifact_files;
 use crate::event::Events;
 
 /// An artifact that has its name but was not compressed yet: nothing of it is written before the test says so.
@@ -133,7 +134,7 @@ fn compressing_that_is_interrupted_leaves_nothing() {
         named.making.cancel.cancel();
         named.finish();
         assert!(artifact.storing.finished().await.unwrap_err().is_canceled());
-        assert_eq!(fs::read_dir(project.cache().dir()).unwrap().count(), 0);
+        assert_eq!(artifact_files(&project.cache()), 0);
     });
 }
 

@@ -155,7 +155,11 @@ impl Run<'_> {
                 self.events.emit(EventKind::Noted { host, text: note.clone() });
             }
         }
-        if fit { Checks::Fit(reached) } else { Checks::Unfit(known) }
+        if fit {
+            return Checks::Fit(reached);
+        }
+        deploy::tell_traffic(&reached.sessions, self.events);
+        Checks::Unfit(known)
     }
 
     /// States what keeps these hosts from getting an artifact. Returns whether nothing does.

@@ -91,8 +91,10 @@ impl Run<'_> {
         };
         let checked = match checked {
             Some(checked) if !self.stops.cancel.is_cancelled() => checked,
-            _ => {
+            stopped => {
                 self.events.emit(EventKind::Interrupted);
+                let fit = stopped.iter().flatten().flatten();
+                deploy::tell_traffic(fit.map(|(session, _)| session), self.events);
                 return self.ended(Outcome::Interrupted, Vec::new());
             }
         };
@@ -103,7 +105,10 @@ impl Run<'_> {
         let storing = made.as_ref().ok().and_then(Option::as_ref).map(|artifact| artifact.storing.clone());
         let summary = match (checks, made) {
             (Checks::Fit(reached), Ok(artifact)) => self.transact(reached, artifact, built).await,
-            (Checks::Fit(reached), Err(_)) => self.ended(Outcome::Usage, self.known(&reached)),
+            (Checks::Fit(reached), Err(_)) => {
+                deploy::tell_traffic(&reached.sessions, self.events);
+                self.ended(Outcome::Usage, self.known(&reached))
+            }
             (Checks::Unfit(known), _) => self.ended(Outcome::Preflight, known),
         };
         if let Some(storing) = storing {
@@ -131,6 +136,10 @@ impl Run<'_> {
     }
 
     async fn transact(&self, reached: Reached, artifact: Option<Artifact>, built: Duration) -> Summary {
+        let unbegun = |summary: Summary| {
+            deploy::tell_traffic(&reached.sessions, self.events);
+            summary
+        };
         let mut absent = self.left_out(&reached.places);
         let mut timings = Vec::new();
         let (artifact, resumption) = match &self.launch.source {
@@ -139,7 +148,7 @@ impl Run<'_> {
                     absent = self.still_absent(&reached);
                     (artifact, Some(resumption))
                 }
-                Err(summary) => return summary,
+                Err(summary) => return unbegun(summary),
             },
             Source::Build | Source::Artifact(_) | Source::Rollback(_) => {
                 timings.extend(artifact.as_ref().map(|_| ("build".to_owned(), built)));
@@ -151,9 +160,9 @@ impl Run<'_> {
             (None, Some(artifact), _) => Job::Deploy(artifact),
             (None, None, Source::Rollback(wanted)) => match self.rollback_to(&reached, *wanted) {
                 Ok(release) => Job::Rollback(release),
-                Err(summary) => return summary,
+                Err(summary) => return unbegun(summary),
             },
-            (None, None, _) => return self.ended(Outcome::Usage, self.known(&reached)),
+            (None, None, _) => return unbegun(self.ended(Outcome::Usage, self.known(&reached))),
         };
         let Environment { hooks, rollout, .. } = &self.launch.environment;
         let schedule = deploy::hooks::schedule(hooks, &self.hosts(&reached.places), self.verb());

@@ -8,8 +8,8 @@
 # "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
 #   in LINE   from the client      eof    it is gone        tick   a second passed
 #   say ...   from the action      done N CODE   the action ended
-# To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this one.
 #   received  from beside: every file of the release is there and proven
+# To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this process.
 #
 # "SEQ then NAME ARGUMENTS" is announced: it is begun as soon as what was asked before it has ended well,
 # without a way to the client and back in between. Where it did not end well, and when something else is
@@ -156,11 +156,16 @@ watch_action() {
     ) >/dev/null 2>&1 &
 }
 
-# intent "SEQ NAME ARGUMENTS"
-intent() {
+# asked "SEQ NAME ARGUMENTS": puts them into seq, name and args.
+asked() {
     seq=${1%% *} args=${1#* }
     name=${args%% *} args=${args#"$name"}
     args=${args# }
+}
+
+# intent "SEQ NAME ARGUMENTS"
+intent() {
+    asked "$1"
     case $name in
         hb) answer "ok $seq" ;;
         kill)
@@ -203,11 +208,8 @@ intent() {
 # go_on: begins what was announced, as far as what comes before it has ended well.
 go_on() {
     while [ -n "$queue" ] && [ -z "$action" ]; do
-        seq=${queue%% *} args=${queue#* }
-        args=${args%%
-*}
-        name=${args%% *} args=${args#"$name"}
-        args=${args# }
+        asked "${queue%%
+*}"
         # The files of the release come on a channel of their own.
         [ "$name:$received:$broken" != received:: ] || return 0
         queue=${queue#*
@@ -298,8 +300,7 @@ act() {
     action_entry=$action_n
     case $1 in
         # These end what runs, so they are no part of it.
-        revert) apart work "$action_n" "$@" </dev/null 1<>"$RUN/out/$1" 2>&1 ;;
-        recover | undrain) apart work "$action_n" "$@" </dev/null >"$RUN/out/$1" 2>&1 ;;
+        revert | recover | undrain) into_out "$1" apart work "$action_n" "$@" ;;
         *) give "$1 ${2:-}" ;;
     esac || action_ended "$action_n 126"
 }

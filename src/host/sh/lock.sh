@@ -78,6 +78,29 @@ make_tree() {
     }
 }
 
+# These run on a full disk, too, and can say what goes wrong: over what is written when the lock is taken.
+FULL_DISK_ACTIONS='prepare ready activate revert'
+
+# has_out_already ACTION
+has_out_already() {
+    case " $FULL_DISK_ACTIONS " in
+        *" $1 "*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# into_out ACTION COMMAND…: runs it for an action, with nothing to read.
+into_out() {
+    into_out_at=$RUN/out/$1
+    if has_out_already "$1"; then
+        shift
+        "$@" </dev/null 1<>"$into_out_at" 2>&1
+    else
+        shift
+        "$@" </dev/null >"$into_out_at" 2>&1
+    fi
+}
+
 # make_run: this attempt's directory. Everything an undoing on a full disk will write is made here.
 make_run() {
     mkdir "$RUN" "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" || return
@@ -90,8 +113,7 @@ make_run() {
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
         journal_new &&
         ln "$RUN/lock" "$RUN/open" || return
-    # So that what goes wrong can be said on a full disk, too.
-    for make_out in prepare ready activate revert; do
+    for make_out in $FULL_DISK_ACTIONS; do
         printf '%4095s\n' '' >"$RUN/out/$make_out" || return
     done
 }

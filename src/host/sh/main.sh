@@ -101,11 +101,7 @@ worker_main() {
         return
     }
     while IFS=' ' read -r work_n work_name work_text; do
-        case $work_name in
-            # Over what was written when the lock was taken: a full disk must not keep it from running.
-            prepare | ready | activate) (work "$work_text") </dev/null 1<>"$RUN/out/$work_name" 2>&1 ;;
-            *) (work "$work_text") </dev/null >"$RUN/out/$work_name" 2>&1 ;;
-        esac
+        (into_out "$work_name" work "$work_text")
         work_code=$?
         worker_ends=
         [ "$work_name" != finish ] || worker_ends=1
@@ -135,7 +131,7 @@ work() {
     cd "$ROOT" || return
     "work_$work_name" "$1" && return
     work_code=$?
-    case $work_name in prepare | ready | activate) full_disk "$ROOT" ;; esac
+    ! has_out_already "$work_name" || full_disk "$ROOT"
     return "$work_code"
 }
 

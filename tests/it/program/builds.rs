@@ -2,11 +2,20 @@
 //! later.
 
 use std::fs;
+use std::fs::File;
+use std::fs::FileTimes;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::inotify;
 
 use crate::support::project::Project;
 use crate::support::project::files;
+use crate::support::skip;
 
 use super::before::Before;
+use super::clocks::fake_clock;
 
 #[test]
 fn a_build_says_its_file_on_standard_output_and_nothing_else() {
@@ -68,6 +77,55 @@ fn an_artifact_is_deployed_later_under_the_same_digest() {
     assert!(built.err.contains(short) && ended.out.contains(short), "{digest}{built}{ended}");
 }
 
+/// Tells that a file was opened, by whomever.
+struct Watch(OwnedFd);
+
+impl Watch {
+    fn of(path: &Path) -> Self {
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, path, inotify::WatchFlags::OPEN).unwrap();
+        Self(watch)
+    }
+
+    /// Whether it was, since this was asked before.
+    fn was_opened(&self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        let mut count = 0;
+        while events.next().is_ok() {
+            count += 1;
+        }
+        count > 0
+    }
+}
+
+#[test]
+fn a_file_that_did_not_change_is_not_read_again() {
+    let test = "a_file_that_did_not_change_is_not_read_again";
+    let Some(library) = fake_clock() else { return skip(test, "there is no libfaketime (package faketime)") };
+    let project = Project::files(1, "");
+    // Nothing is remembered of what was written a moment ago, so all of this is an hour later.
+    let build = || {
+        let build = project.rdeploy(&["build"]).env("LD_PRELOAD", library.to_str().unwrap());
+        build.env("FAKETIME", "+1h").env("NO_FAKE_STAT", "1").run().ends_with(0).out
+    };
+    let page = project.file("public/index.html");
+    let watch = Watch::of(&page);
+    let first = build();
+    assert!(watch.was_opened());
+    assert_eq!(build(), first);
+    assert!(!watch.was_opened());
+
+    // As large as it was, and as old.
+    let mtime = fs::metadata(&page).unwrap().modified().unwrap();
+    project.version(2);
+    let file = File::options().write(true).open(&page).unwrap();
+    file.set_times(FileTimes::new().set_modified(mtime)).unwrap();
+    assert!(watch.was_opened());
+    assert_ne!(build(), first);
+    assert!(watch.was_opened());
+}
+
 /// Text that compresses, of three megabytes.
 fn much(seed: u32) -> String {
     let word = |n: u32| format!("{:x} ", n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 12);
@@ -83,7 +141,8 @@ fn what_is_large_is_sent_while_it_is_compressed_and_is_in_the_cache_at_the_end()
     assert!(first.out.contains("host1 | uploaded "), "{first}");
     let host = project.host(1);
     assert_eq!(host.read("current/public/much"), much(1));
-    let cached = || fs::read_dir(project.beside("cache")).unwrap().count();
+    let names = || fs::read_dir(project.beside("cache")).unwrap().map(|file| file.unwrap().path());
+    let cached = || names().filter(|path| path.extension().is_none_or(|it| it != "hashes")).count();
     assert_eq!(cached(), 4, "the artifact, its files, its chunks and what it is");
 
     project.version(2);

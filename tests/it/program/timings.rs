@@ -63,6 +63,18 @@ fn what_follows_a_hook_has_to_be_asked_for() {
     assert_eq!(round_trips(&project), ["host1: 10"]);
 }
 
+#[test]
+fn a_run_that_ends_before_it_changes_anything_says_what_it_cost_too() {
+    let project = Project::files(2, "");
+    project.deploys();
+    // There is nothing to go back to; a channel and the checks.
+    project.rdeploy(&["dev", "--rollback"]).run().ends_with(3);
+    assert_eq!(round_trips(&project), ["host1: 2", "host2: 2"]);
+    project.configure(&files(2, "[build]\nrun = [\"false\"]\n"));
+    project.rdeploy(&["dev"]).run().ends_with(2);
+    assert_eq!(round_trips(&project), ["host1: 2", "host2: 2"]);
+}
+
 /// Runs rdeploy with a page of timings; returns its place.
 fn timed(project: &Project, name: &str, args: &[&str], code: i32) -> PathBuf {
     let page = project.beside(name);
