@@ -2,6 +2,7 @@
 //! code. What happens in between is in `run`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,7 @@ pub(super) fn settings(
     identity: &Identity,
 ) -> Result<SessionSettings, getrandom::Error> {
     Ok(SessionSettings {
-        environment: place.environment.clone(),
+        environment: Arc::clone(&place.environment),
         host: place.target.name.clone(),
         roles: place.host.roles.as_ref().map(|roles| roles.iter().cloned().collect()),
         ordinal,

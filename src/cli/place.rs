@@ -36,7 +36,7 @@ pub(super) struct Place {
     /// Its roles.
     pub(super) host: config::Host,
     /// The environment, with `deploy_to` and the health check as they are on this host.
-    pub(super) environment: Environment,
+    pub(super) environment: Arc<Environment>,
     /// Variables only this host has.
     pub(super) vars: BTreeMap<String, String>,
 }
@@ -63,6 +63,8 @@ impl Places {
     fn listed(environment: &Environment, hosts: &[config::Host]) -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let local_user = identity::local_user(&var);
+        // Of each host its own would be as many lists of all hosts as there are hosts.
+        let shared = Arc::new(expanded(environment, &BTreeMap::new()));
         let place = |host: &config::Host| Place {
             target: Target {
                 name: host.name(),
@@ -71,7 +73,7 @@ impl Places {
                 port: host.port,
             },
             host: host.clone(),
-            environment: expanded(environment, &BTreeMap::new()),
+            environment: Arc::clone(&shared),
             vars: BTreeMap::new(),
         };
         Self {
@@ -109,7 +111,7 @@ impl Places {
                     port: address.port(),
                     roles: None,
                 },
-                environment: own,
+                environment: Arc::new(own),
                 vars,
             });
             running.push(server);
@@ -209,5 +211,24 @@ mod tests {
         let health = expanded(environment, &vars).health;
         let probe = Probe::Http(HttpProbe::at("http://127.0.0.1:4711/x".to_owned()));
         assert_eq!(health, [config::Health::of(probe)]);
+    }
+
+    /// It names every host, so that copies of it would grow with the square of their number.
+    #[tokio::test]
+    async fn hosts_share_one_environment_and_so_do_their_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deploy.toml");
+        let text = "app = 'a'\ndeploy_to = '/srv/a'\n[supervisor]\nkind = 'none'\n[env.prod]\nhosts = ['web1', 'web2', 'web3']\n";
+        std::fs::write(&file, text).unwrap();
+        let project = config::load(Some(&file), dir.path()).unwrap();
+        let places = Places::open(project.environment("prod").unwrap(), dir.path()).await.unwrap();
+        let identity = identity::Identity::from_env();
+        let (first, others) = places.all.split_first().unwrap();
+        assert_eq!(others.len(), 2);
+        for place in others {
+            assert!(Arc::ptr_eq(&place.environment, &first.environment));
+        }
+        let settings = launch::settings(first, 0, Verb::Deploy, Vec::new(), &identity).unwrap();
+        assert!(Arc::ptr_eq(&settings.environment, &first.environment));
     }
 }

@@ -6,6 +6,7 @@
 mod agent;
 mod ahead;
 mod beside;
+mod gzip;
 mod hold;
 mod lines;
 mod operate;

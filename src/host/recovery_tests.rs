@@ -113,7 +113,7 @@ hosts = ["127.0.0.1"]
         let ask: Arc<dyn ssh::Ask> = Arc::new(ssh::AskNobody);
         let connection = ssh::connect(&target, &settings, &ask).await.unwrap();
         let settings = SessionSettings {
-            environment,
+            environment: environment.into(),
             host: "host1".to_owned(),
             roles: None,
             ordinal: 0,

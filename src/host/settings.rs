@@ -2,11 +2,10 @@
 //! that travels on standard input, since part of it is secret.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
+use super::gzip;
 use crate::config;
 use crate::release::ReleaseId;
 use crate::shell;
@@ -76,8 +75,8 @@ pub struct HookScript {
 /// Everything one host's guardian needs to know.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
-    /// The environment, with `deploy_to` as it is on this host.
-    pub environment: config::Environment,
+    /// The environment, with `deploy_to` as it is on this host. Hosts share it: it names all of them.
+    pub environment: Arc<config::Environment>,
     /// The name shown for the host, also given to hooks.
     pub host: String,
     /// Its roles; none means all.
@@ -188,7 +187,7 @@ impl SessionSettings {
 
     /// Returns the gzipped tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
     pub(super) fn tar(&self) -> std::io::Result<Vec<u8>> {
-        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut tar = tar::Builder::new(Vec::new());
         let mut add = |name: &str, contents: &[u8]| {
             let mut header = tar::Header::new_ustar();
             header.set_size(contents.len() as u64);
@@ -213,7 +212,7 @@ impl SessionSettings {
                 add(&format!("hooks/{number}/undo"), format!("{undo}\n").as_bytes())?;
             }
         }
-        tar.into_inner()?.finish()
+        gzip::gzipped(&tar.into_inner()?)
     }
 
     fn variables(&self) -> String {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use super::*;
 use crate::host::agent;
@@ -52,9 +53,9 @@ fn a_deploy_leaves_the_release_its_records_and_nothing_else_whatever_the_umask()
         for umask in [0o000, 0o022, 0o077] {
             fresh(umask);
             let mut settings = rig.settings("t1");
-            settings.environment.linked_dirs = vec!["log".into(), "public/up".into()];
-            settings.environment.linked_files = vec![".env".into()];
-            settings.environment.vars = [("KEY".to_owned(), "secret".to_owned())].into();
+            Arc::make_mut(&mut settings.environment).linked_dirs = vec!["log".into(), "public/up".into()];
+            Arc::make_mut(&mut settings.environment).linked_files = vec![".env".into()];
+            Arc::make_mut(&mut settings.environment).vars = [("KEY".to_owned(), "secret".to_owned())].into();
             Guardian::locked(rig, settings).deploy(R1, &Parcel::of("one"));
 
             let release = root.join("releases").join(R1);

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -91,7 +92,7 @@ fn a_client_that_goes_while_the_host_is_switched_has_it_put_itself_back() {
     each_shell(|rig| {
         Guardian::locked(rig, rig.command_settings("t1")).deploy(R1, &Parcel::of("one"));
         let mut settings = rig.command_settings("t2");
-        settings.environment.settle = Duration::from_secs(600);
+        Arc::make_mut(&mut settings.environment).settle = Duration::from_secs(600);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.ready(R2, &Parcel::of("two"));
         guardian.send("activate");
@@ -108,7 +109,7 @@ fn a_client_that_is_silent_for_the_lease_is_gone() {
     each_shell(|rig| {
         Guardian::locked(rig, rig.settings("t1")).deploy(R1, &Parcel::of("one"));
         let mut settings = rig.settings("t2");
-        settings.environment.lease = Duration::from_secs(2);
+        Arc::make_mut(&mut settings.environment).lease = Duration::from_secs(2);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.switch(R2, &Parcel::of("two"));
         // As long as it says something it is there.
@@ -175,7 +176,7 @@ fn what_a_killed_guardian_had_running_is_ended_by_its_successor() {
     each_shell(|rig| {
         Guardian::locked(rig, rig.command_settings("t1")).deploy(R1, &Parcel::of("one"));
         let mut settings = rig.command_settings("t2");
-        settings.environment.settle = Duration::from_secs(600);
+        Arc::make_mut(&mut settings.environment).settle = Duration::from_secs(600);
         add_hook(&mut settings, &format!("echo up >{}; sleep 850", rig.state("up").display()), None);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.ready(R2, &Parcel::of("two"));

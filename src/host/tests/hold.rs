@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::revert::app_runs_from;
@@ -83,7 +84,7 @@ fn a_look_tells_whose_the_lock_is_and_changes_nothing() {
         assert_eq!(look(rig).number("left"), Some(1));
 
         let mut other = with_verb(rig, "looker", Verb::Unlock);
-        other.environment.name = "stage".into();
+        Arc::make_mut(&mut other.environment).name = "stage".into();
         let mut looker = Guardian::start(rig, other);
         let problems = facts(looker.ask("look").ok()).problems;
         assert!(problems[0].contains("belongs to app and environment `shop prod`"), "{problems:?}");
@@ -121,7 +122,7 @@ fn an_ordered_guardian_puts_the_host_back_and_leaves_whatever_its_client_does() 
     each_shell(|rig| {
         Guardian::locked(rig, rig.command_settings("t1")).deploy(R1, &Parcel::of("one"));
         let mut settings = rig.command_settings("t2");
-        settings.environment.settle = Duration::from_secs(600);
+        Arc::make_mut(&mut settings.environment).settle = Duration::from_secs(600);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.ready(R2, &Parcel::of("two"));
         let activate = guardian.send("activate");
@@ -149,7 +150,9 @@ fn an_ordered_guardian_puts_the_host_back_and_leaves_whatever_its_client_does() 
 fn an_ordered_guardian_that_puts_the_host_back_already_lets_its_client_know_how_that_ends() {
     each_shell(|rig| {
         let mut settings = rig.command_settings("t1");
-        if let crate::config::Supervisor::Command(command) = &mut settings.environment.supervisor {
+        if let crate::config::Supervisor::Command(command) =
+            &mut Arc::make_mut(&mut settings.environment).supervisor
+        {
             // Some ticks long, once the test says so.
             let slow = format!("if [ -e {0} ]; then sleep 3; fi", rig.state("slow").display());
             command.start = format!("{slow}; {}", command.start);

@@ -1,6 +1,7 @@
 //! The user's commands: what they see, in which order they are undone, and that they are gone before.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -47,7 +48,8 @@ fn a_hook_sees_the_release_and_the_variables_unchanged() {
             ("ENV", "x"),
             ("PRIVATE", ""),
         ];
-        settings.environment.vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Arc::make_mut(&mut settings.environment).vars =
+            vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let out = rig.state("seen").display().to_string();
         add_hook(
             &mut settings,

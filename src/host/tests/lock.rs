@@ -1,6 +1,7 @@
 //! One owner at a time, whoever races, and one heir for a dead one.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::Barrier;
 
 use super::rig::names;
@@ -129,7 +130,7 @@ fn a_tree_of_another_project_is_refused() {
     each_shell(|rig| {
         Guardian::locked(rig, rig.settings("t1")).bye();
         let mut settings = rig.settings("t2");
-        settings.environment.name = "stage".into();
+        Arc::make_mut(&mut settings.environment).name = "stage".into();
         let mut guardian = Guardian::start(rig, settings);
         let says = guardian.ask("preflight").ok();
         assert!(format!("{says:?}").contains("belongs to app and environment `shop prod`"), "{says:?}");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -82,7 +83,7 @@ fn secrets_are_in_no_command_line() {
         let fifo = rig.fifo("wait");
         let mut settings = rig.settings("t1");
         let secret = "beans-and-more-beans";
-        settings.environment.vars = [("KEY".to_owned(), secret.to_owned())].into();
+        Arc::make_mut(&mut settings.environment).vars = [("KEY".to_owned(), secret.to_owned())].into();
         add_hook(&mut settings, &format!("cat {} >/dev/null; [ \"$KEY\" = {secret} ]", fifo.display()), None);
         let nobody_shows_it = || {
             for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -194,7 +195,7 @@ fn a_worker_with_nothing_to_do_ends_with_its_guardian() {
 fn an_action_that_is_killed_is_noticed() {
     each_shell(|rig| {
         let mut settings = rig.command_settings("t1");
-        settings.environment.settle = std::time::Duration::from_secs(600);
+        Arc::make_mut(&mut settings.environment).settle = std::time::Duration::from_secs(600);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.ready(R1, &Parcel::of("one"));
         let activate = guardian.send("activate");

@@ -2,6 +2,7 @@
 //! comes of it.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::revert::app_runs_from;
@@ -15,7 +16,9 @@ use crate::host::settings::SessionSettings;
 /// An app whose stop command takes no offence at an app that has ended.
 fn app(rig: &Rig, token: &str) -> SessionSettings {
     let mut settings = rig.command_settings(token);
-    let Supervisor::Command(command) = &mut settings.environment.supervisor else { panic!("a command") };
+    let Supervisor::Command(command) = &mut Arc::make_mut(&mut settings.environment).supervisor else {
+        panic!("a command")
+    };
     command.stop = command.stop.take().map(|stop| format!("({stop}) || true"));
     settings
 }
@@ -25,7 +28,7 @@ fn asked(rig: &Rig, token: &str, command: &str) -> SessionSettings {
     let mut settings = app(rig, token);
     let second = Duration::from_secs(1);
     let probe = Probe::Command(command.to_owned());
-    settings.environment.health = vec![Health { timeout: second, ..Health::of(probe) }];
+    Arc::make_mut(&mut settings.environment).health = vec![Health { timeout: second, ..Health::of(probe) }];
     settings
 }
 
@@ -100,7 +103,7 @@ fn a_check_that_hangs_does_not_hold_up_the_way_back() {
         let (hang, fifo) = (rig.state("hang"), rig.fifo("fifo"));
         let ask = format!("[ ! -e {} ] || cat {}", hang.display(), fifo.display());
         let mut settings = asked(rig, "t2", &ask);
-        settings.environment.health[0].timeout = Duration::from_secs(600);
+        Arc::make_mut(&mut settings.environment).health[0].timeout = Duration::from_secs(600);
         let mut guardian = Guardian::locked(rig, settings);
         guardian.switch(R2, &Parcel::of("two"));
         fs::write(&hang, "").unwrap();

@@ -1,6 +1,7 @@
 //! The way back, when the client asks for it.
 
 use std::fs;
+use std::sync::Arc;
 
 use super::rig::names;
 use super::*;
@@ -70,7 +71,9 @@ fn a_hanging_action_is_ended_with_all_its_descendants_before_the_undo() {
     each_shell(|rig| {
         Guardian::locked(rig, rig.command_settings("t1")).deploy(R1, &Parcel::of("one"));
         let mut settings = rig.command_settings("t2");
-        if let crate::config::Supervisor::Command(command) = &mut settings.environment.supervisor {
+        if let crate::config::Supervisor::Command(command) =
+            &mut Arc::make_mut(&mut settings.environment).supervisor
+        {
             // In a session of its own, and deaf to all but SIGKILL.
             command.start = format!(
                 "trap '' TERM HUP INT; echo hanging >{}; setsid sh -c 'trap \"\" TERM; sleep 900'; sleep 901",
@@ -95,7 +98,7 @@ fn a_hanging_action_is_ended_with_all_its_descendants_before_the_undo() {
 fn an_action_that_takes_too_long_is_ended_and_says_so() {
     each_shell(|rig| {
         let mut settings = rig.settings("t1");
-        settings.environment.supervisor =
+        Arc::make_mut(&mut settings.environment).supervisor =
             crate::config::Supervisor::Command(crate::config::CommandSupervisor {
                 start: "sleep 900".into(),
                 restart: None,

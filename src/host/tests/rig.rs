@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -183,7 +184,7 @@ impl Rig {
         environment.settle = Duration::ZERO;
         environment.lease = Duration::from_secs(300);
         SessionSettings {
-            environment,
+            environment: environment.into(),
             host: "h".to_owned(),
             roles: None,
             ordinal: 0,
@@ -203,17 +204,19 @@ impl Rig {
         let (log, pid) = (self.state("app.log"), self.state("app.pid"));
         let (log, pid) = (log.display(), pid.display());
         let mut settings = self.settings(token);
-        settings.environment.supervisor = Supervisor::Command(config::CommandSupervisor {
-            start: format!(
-                "echo \"start $(basename \"$(pwd -P)\")\" >>{log}; nohup sleep 1000 >/dev/null 2>&1 & echo $! >{pid}"
-            ),
-            restart: None,
-            stop: Some(format!(
-                "echo \"stop in $(basename \"$(pwd -P)\")\" >>{log}; p=$(cat {pid}) && kill $p && while kill -0 $p 2>/dev/null; do sleep 0.05; done"
-            )),
-            status: Some(format!("p=$(cat {pid}) && kill -0 $p && echo $p")),
-            logs: vec![],
-        });
+        Arc::make_mut(&mut settings.environment).supervisor = Supervisor::Command(
+            config::CommandSupervisor {
+                start: format!(
+                    "echo \"start $(basename \"$(pwd -P)\")\" >>{log}; nohup sleep 1000 >/dev/null 2>&1 & echo $! >{pid}"
+                ),
+                restart: None,
+                stop: Some(format!(
+                    "echo \"stop in $(basename \"$(pwd -P)\")\" >>{log}; p=$(cat {pid}) && kill $p && while kill -0 $p 2>/dev/null; do sleep 0.05; done"
+                )),
+                status: Some(format!("p=$(cat {pid}) && kill -0 $p && echo $p")),
+                logs: vec![],
+            },
+        );
         settings
     }
 

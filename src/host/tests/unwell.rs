@@ -1,6 +1,7 @@
 //! A health check that does not pass with the release that is live: told before the switch, and waited for
 //! no longer than a moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -14,7 +15,8 @@ use crate::host::settings::SessionSettings;
 fn asked(rig: &Rig, token: &str, command: &str) -> SessionSettings {
     let mut settings = rig.command_settings(token);
     let timeout = Duration::from_secs(1);
-    settings.environment.health = vec![Health { timeout, ..Health::of(Probe::Command(command.to_owned())) }];
+    Arc::make_mut(&mut settings.environment).health =
+        vec![Health { timeout, ..Health::of(Probe::Command(command.to_owned())) }];
     settings
 }
 

@@ -1,5 +1,7 @@
 //! What arrives is what was packed, to the byte, or it never becomes a release.
 
+use std::sync::Arc;
+
 use super::parcel::Item;
 use super::parcel::site;
 use super::*;
@@ -155,7 +157,7 @@ fn a_link_in_the_artifact_never_leads_the_shared_links_out_of_the_release() {
         let target = outside.to_str().unwrap().as_bytes().to_vec();
         let parcel = Parcel::new(&[(b"var", Item::Link(target))]);
         let mut settings = rig.settings("t1");
-        settings.environment.linked_dirs = vec!["var/log".into()];
+        Arc::make_mut(&mut settings.environment).linked_dirs = vec!["var/log".into()];
         let mut guardian = Guardian::locked(rig, settings);
         guardian.begin(&guardian::attempt(rig, R1, &parcel));
         guardian.upload(&parcel);
@@ -167,7 +169,7 @@ fn a_link_in_the_artifact_never_leads_the_shared_links_out_of_the_release() {
         // What lies where a shared directory belongs gives way.
         let parcel = Parcel::new(&[(b"log", Item::Dir), (b"log/.keep", Item::file(""))]);
         let mut settings = rig.settings("t2");
-        settings.environment.linked_dirs = vec!["log".into()];
+        Arc::make_mut(&mut settings.environment).linked_dirs = vec!["log".into()];
         Guardian::locked(rig, settings).deploy(R2, &parcel);
         let link = std::fs::read_link(rig.root().join("current/log")).unwrap();
         assert_eq!(link, rig.root().join("shared/log"));
