@@ -286,11 +286,13 @@ pm2_deaf() {
 # something to do.
 pm2_start() {
     pm2_ready || return
+    pm2_rolled=''
     rm -rf "$pm2_work/heard" "$pm2_work/plan"
     mkdir "$pm2_work/plan" || return
     pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
     [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon || return
-    pm2_hear
+    # Else who replaces the processes hears, too.
+    [ -f "$pm2_work/plan/roll" ] || pm2_hear
     pm2_follow
     pm2_status=$?
     pm2_deaf
@@ -303,8 +305,7 @@ pm2_follow() {
     pm2_delete "$pm2_work/plan/remove" || return
     pm2_scale "$pm2_work/plan/shrink" || return
     if [ -f "$pm2_work/plan/reload.json" ]; then
-        pm2_canary || return
-        pm2_reload || return
+        pm2_roll || return
     fi
     pm2_scale "$pm2_work/plan/grow" || return
     pm2_replace "$pm2_work/plan" || return
@@ -361,10 +362,16 @@ pm2_look() {
     fi
     pm2_looked=$app_now
     pm2_seen=''
-    pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work" "${REVERT-}") || {
-        app_reason="PM2's list could not be had, or not be judged: $pm2_said"
-        return 1
-    }
+    if [ -n "${pm2_rolled:-}" ]; then
+        # Looked at a moment ago, by who replaced the processes.
+        pm2_said=$(cat "$pm2_work/looked")
+        pm2_rolled=''
+    else
+        pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work" "${REVERT-}") || {
+            app_reason="PM2's list could not be had, or not be judged: $pm2_said"
+            return 1
+        }
+    fi
     app_reason=$(printf '%s\n' "$pm2_said" | sed -n -e 's/^bad //p' -e 's/^wait //p')
     case $pm2_said in
         bad\ *) return 1 ;;

@@ -1,0 +1,154 @@
+'use strict';
+// Owns replacing the processes of apps whose settings stay the same, by telling PM2's daemon what its command line
+// would. That costs a second for each call, and waits until one old process is gone before it goes on with the
+// next; here a process is replaced as soon as the one before it serves. Keeps to what node 12 knows.
+
+const fs = require('fs');
+const path = require('path');
+const { recheck } = require('./pm2.cjs');
+const { judgeAll } = require('./pm2-canary.cjs');
+const { pidOf, readJson, readNames, writeJson, writeLines } = require('./pm2-list.cjs');
+const { hear } = require('./pm2-logs.cjs');
+const { STAY, look, tried } = require('./pm2-look.cjs');
+const { converse } = require('./pm2-rpc.cjs');
+
+// How main ends: it is done; a process failed; nothing was begun, and the command line may try; the first process
+// takes long to be proven, and is waited for by somebody who keeps nobody else from PM2 meanwhile.
+const DONE = 0;
+const FAILED = 1;
+const REFUSED = 75;
+const SLOW = 76;
+
+// So long is waited for the first process, in milliseconds, once PM2 has ended the one before it.
+const GRACE = 2000;
+
+// As many are replaced at once as PM2 itself would.
+const AT_ONCE = 2;
+
+// PM2's own lock against two reloads at once: a time in a file, which counts for half a minute. A daemon before
+// PM2 7 would lose a process that is reloaded while it is being reloaded.
+const lockOf = (home) => path.join(home, 'reload.lock');
+const takeLock = (home) => {
+    const patience = parseInt(process.env.PM2_RELOAD_LOCK_TIMEOUT, 10) || 30000;
+    const since = parseInt(fs.existsSync(lockOf(home)) ? fs.readFileSync(lockOf(home), 'utf8') : '', 10);
+    if (Date.now() - since < patience) return false;
+    fs.writeFileSync(lockOf(home), String(Date.now()));
+    return true;
+};
+
+// A pause that ends early when there is news.
+let wake = () => {};
+const pause = (milliseconds) => new Promise((done) => {
+    const timer = setTimeout(done, milliseconds);
+    wake = () => {
+        clearTimeout(timer);
+        done();
+    };
+});
+
+const ended = (socket) => new Promise((done) => socket.on('connect', done).on('close', done));
+
+const roll = async (daemon, { root, release, recipe, work, revert, patience, settle }) => {
+    const plan = (name) => path.join(work, 'plan', name);
+    const freshList = async () => writeJson(path.join(work, 'list'), await daemon.list());
+
+    // Replaces a process; the promise is kept when the old one is gone, and says what PM2 had against it.
+    const replace = (id) => daemon.call('reloadProcessId', { id: Number(id), env: {} }, patience).then(
+        () => {
+            // Who listens on the bus hears of it as after a call of the command line.
+            daemon.call('notifyByProcessId', { id: Number(id), action_name: 'reload', manually: true }).catch(() => {});
+        },
+        (error) => error,
+    );
+
+    // Lets one process of an app have the new code first: `ok`, `wait`, `refused`, or `bad REASON`.
+    const attempt = async (id, name) => {
+        const { pids: old } = readJson(path.join(work, 'baseline'));
+        let refused = null;
+        let answered = null;
+        const replaced = replace(id).then((error) => {
+            refused = error;
+            answered = Date.now();
+            wake();
+        });
+        // PM2 must not be told of this process again before it is done with it.
+        const end = async (verdict) => {
+            if (verdict !== 'ok') await replaced;
+            return verdict;
+        };
+        let knocked = null;
+        let stay = STAY;
+        for (;;) {
+            await freshList();
+            if (refused) return end('refused');
+            const verdict = tried(id, work, stay, false);
+            if (verdict.startsWith('bad ')) return end(verdict);
+            if (knocked && knocked.startsWith('bad ')) return end(knocked);
+            if (verdict.startsWith('ok ') && knocked) return end('ok');
+            const pid = pidOf(readJson(path.join(work, 'list')).find((one) => String(one.pm_id) === id));
+            if (knocked === null && pid && !old.includes(pid)) {
+                knocked = '';
+                judgeAll(recipe, name + ' (id ' + id + ')', pid, ...old).catch(() => 'unknown').then((known) => {
+                    knocked = known;
+                    // What has answered as it should has to stay up no longer than all of them have to.
+                    if (known === 'ok') stay = Math.min(STAY, settle);
+                    wake();
+                });
+            }
+            if (answered && Date.now() - answered > GRACE) return end('wait');
+            await pause(250);
+        }
+    };
+
+    const first = readNames(plan('canary'));
+    let left = readNames(plan('roll'));
+    while (first.length) {
+        const [line] = first;
+        const at = line.indexOf(' ');
+        const verdict = await attempt(line.slice(0, at), line.slice(at + 1));
+        if (verdict.startsWith('bad ')) {
+            console.log(verdict.slice(4) + '. It was the first to run the new code; the other processes of ' + line.slice(at + 1) + ' still run the old.');
+            return FAILED;
+        }
+        if (verdict !== 'refused') left = left.filter((one) => one !== line);
+        writeLines(plan('roll'), left);
+        if (verdict === 'wait') return SLOW;
+        first.shift();
+        writeLines(plan('canary'), first);
+    }
+    const ids = left.map((line) => line.slice(0, line.indexOf(' ')));
+    const next = async () => {
+        while (ids.length) await replace(ids.shift());
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, next));
+    await freshList();
+    recheck(recipe, work);
+    writeLines(path.join(work, 'looked'), [look(root, release, recipe, work, revert)]);
+    return DONE;
+};
+
+const main = async (home, root, release, recipe, work, seconds, revert) => {
+    const daemon = converse(home);
+    const names = path.join(recipe, 'pm2-names');
+    try {
+        await ended(hear(home, names, path.join(work, 'heard'), () => wake()));
+        await daemon.list();
+        if (!takeLock(home)) return REFUSED;
+    } catch (error) {
+        return REFUSED;
+    }
+    const settle = 1000 * (Number(readNames(path.join(recipe, 'settle'))[0]) || 0);
+    try {
+        return await roll(daemon, { root, release, recipe, work, revert, patience: 1000 * seconds, settle });
+    } finally {
+        fs.writeFileSync(lockOf(home), '');
+    }
+};
+
+main(...process.argv.slice(2)).then(
+    (status) => process.exit(status),
+    (error) => {
+        console.log('the processes could not be replaced: ' + error.message);
+        process.exit(FAILED);
+    },
+);
