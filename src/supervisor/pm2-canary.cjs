@@ -13,7 +13,7 @@ const { alive } = require('./pm2-list.cjs');
 const ELSEWHERE = 4;
 const PAUSE = 200;
 // The first few questions follow faster: an app that has just been started listens in a moment.
-const FIRST = 40;
+const FIRST = 15;
 // So long one question may take.
 const LIMIT = 5000;
 

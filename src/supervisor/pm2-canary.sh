@@ -49,6 +49,20 @@ pm2_by_command() {
     pm2_canary && pm2_reload
 }
 
+# pm2_reload: replaces running processes by new ones. PM2 may refuse, with status 0, while an earlier
+# reload goes on, and may keep the place an app was registered from: the list tells.
+pm2_reload() {
+    for pm2_try in 1 2 3; do
+        pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
+        pm2_judge recheck "$RECIPE" "$pm2_work" || return
+        pm2_facts "$pm2_work/plan/facts"
+        [ -f "$pm2_work/plan/again" ] || return 0
+        [ "$pm2_try" -eq 3 ] || sleep 2
+    done
+    echo "PM2 goes on running the old processes of: $(cat "$pm2_work/plan/again"). Another reload may hang; see \`pm2 ls\` on the host."
+    return 1
+}
+
 # pm2_canary: lets one worker of each cluster try the new code. PM2 ends the old workers of a reload
 # even when the new ones die or never listen, and says 0; so a bad release would take the whole app down.
 pm2_canary() {

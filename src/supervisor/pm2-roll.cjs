@@ -48,43 +48,43 @@ const pause = (milliseconds) => new Promise((done) => {
 
 const ended = (socket) => new Promise((done) => socket.on('connect', done).on('close', done));
 
-const roll = async (daemon, { root, release, recipe, work, revert, patience, settle }) => {
+const roll = async (daemon, begun, { root, release, recipe, work, revert, patience, settle }) => {
     const plan = (name) => path.join(work, 'plan', name);
     const freshList = async () => writeJson(path.join(work, 'list'), await daemon.list());
 
     // Replaces a process; the promise is kept when the old one is gone, and says what PM2 had against it.
-    const replace = (id) => daemon.call('reloadProcessId', { id: Number(id), env: {} }, patience).then(
-        () => {
-            // Who listens on the bus hears of it as after a call of the command line.
-            daemon.call('notifyByProcessId', { id: Number(id), action_name: 'reload', manually: true }).catch(() => {});
-        },
-        (error) => error,
-    );
+    const replace = (id) => {
+        const done = daemon.call('reloadProcessId', { id: Number(id), env: {} }, patience).then(
+            () => {
+                // Who listens on the bus hears of it as after a call of the command line.
+                daemon.call('notifyByProcessId', { id: Number(id), action_name: 'reload', manually: true }).catch(() => {});
+            },
+            (error) => error,
+        );
+        begun.push(done);
+        return done;
+    };
 
-    // Lets one process of an app have the new code first: `ok`, `wait`, `refused`, or `bad REASON`.
+    // Lets one process of an app have the new code first: `ok`, `wait`, `refused`, `late` when PM2 is not done with it,
+    // or `bad REASON`. After the middle ones the others are not waited for, as where PM2 refuses its command line.
     const attempt = async (id, name) => {
         const { pids: old } = readJson(path.join(work, 'baseline'));
         let refused = null;
         let answered = null;
-        const replaced = replace(id).then((error) => {
+        replace(id).then((error) => {
             refused = error;
             answered = Date.now();
             wake();
         });
-        // PM2 must not be told of this process again before it is done with it.
-        const end = async (verdict) => {
-            if (verdict !== 'ok') await replaced;
-            return verdict;
-        };
         let knocked = null;
         let stay = STAY;
         for (;;) {
             await freshList();
-            if (refused) return end('refused');
+            if (refused) return refused.late ? 'late' : 'refused';
             const verdict = tried(id, work, stay, false);
-            if (verdict.startsWith('bad ')) return end(verdict);
-            if (knocked && knocked.startsWith('bad ')) return end(knocked);
-            if (verdict.startsWith('ok ') && knocked) return end('ok');
+            if (verdict.startsWith('bad ')) return verdict;
+            if (knocked && knocked.startsWith('bad ')) return knocked;
+            if (verdict.startsWith('ok ') && knocked) return 'ok';
             const pid = pidOf(readJson(path.join(work, 'list')).find((one) => String(one.pm_id) === id));
             if (knocked === null && pid && !old.includes(pid)) {
                 knocked = '';
@@ -95,7 +95,7 @@ const roll = async (daemon, { root, release, recipe, work, revert, patience, set
                     wake();
                 });
             }
-            if (answered && Date.now() - answered > GRACE) return end('wait');
+            if (answered && Date.now() - answered > GRACE) return 'wait';
             await pause(250);
         }
     };
@@ -121,6 +121,7 @@ const roll = async (daemon, { root, release, recipe, work, revert, patience, set
         while (ids.length) await replace(ids.shift());
     };
     await Promise.all(Array.from({ length: AT_ONCE }, next));
+    await Promise.all(begun);
     await freshList();
     recheck(recipe, work);
     writeLines(path.join(work, 'looked'), [look(root, release, recipe, work, revert)]);
@@ -138,9 +139,12 @@ const main = async (home, root, release, recipe, work, seconds, revert) => {
         return REFUSED;
     }
     const settle = 1000 * (Number(readNames(path.join(recipe, 'settle'))[0]) || 0);
+    const begun = [];
     try {
-        return await roll(daemon, { root, release, recipe, work, revert, patience: 1000 * seconds, settle });
+        return await roll(daemon, begun, { root, release, recipe, work, revert, patience: 1000 * seconds, settle });
     } finally {
+        // PM2 must not be told of a process again before it is done with it.
+        await Promise.all(begun);
         fs.writeFileSync(lockOf(home), '');
     }
 };

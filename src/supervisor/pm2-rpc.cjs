@@ -82,7 +82,7 @@ function converse(home) {
     const call = (method, argument, patience) => new Promise((done, fail) => {
         if (broken) return fail(broken);
         const id = 'rdeploy:' + (asked += 1);
-        const limit = setTimeout(() => settle(id, new Error('no answer from the daemon')), patience || PATIENCE);
+        const limit = setTimeout(() => settle(id, Object.assign(new Error('no answer from the daemon'), { late: true })), patience || PATIENCE);
         waiting[id] = { done, fail, limit };
         return socket.write(frame(['j:' + JSON.stringify({ type: 'call', method, args: [argument] }), 's:' + id]));
     });

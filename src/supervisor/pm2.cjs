@@ -149,8 +149,10 @@ const verbs = {
         console.log(lines.join('\n'));
     },
 
-    // foreign ROOT LIST APPS: a problem for each app whose name PM2 runs from somewhere else.
-    foreign(root, list, apps) {
+    // foreign ROOT LIST APPS [OUT NAMES...]: a problem for each app whose name PM2 runs from somewhere else; does
+    // what `record` does, too, where it says so.
+    foreign(root, list, apps, out, ...recorded) {
+        if (out) verbs.record(list, out, ...recorded);
         const names = readJson(apps).apps.map((app) => app.name);
         const foreign = byNames(readJson(list), names).filter((proc) => !isOwn(proc, root));
         for (const name of unique(foreign.map((proc) => proc.name))) {

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Owns apps under PM2. PM2 is asked and told through its command line; what its answers mean is judged
-# by pm2.cjs (node is there, since PM2 needs it).
+# Owns apps under PM2. PM2 is asked and told through its daemon or its command line; what its answers mean is
+# judged by pm2.cjs (node is there, since PM2 needs it). How running processes get new code is in pm2-canary.sh.
 #
 # What PM2's exit statuses say is worth nothing: 0 after a start whose code then throws, 0 after a
 # reload that was refused. What counts is what its list and /proc say afterwards.
@@ -233,7 +233,7 @@ pm2_boot() {
 # pm2_compile: the apps' settings as the new release states them, free of the release's own path.
 pm2_compile() {
     pm2_ready || return
-    rm -f "$RECIPE/pm2.json" "$RECIPE/pm2-names" "$pm2_work/facts"
+    rm -f "$RECIPE/pm2.json" "$RECIPE/pm2-names" "$pm2_work/facts" "$pm2_work/recorded"
     (
         set -- "$RECIPE/pm2-compile.cjs" "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work/facts" "$(command -v pm2)"
         cd "$RELEASE" || exit
@@ -254,7 +254,9 @@ pm2_compile() {
         return 1
     fi
     pm2_facts "$pm2_work/facts"
-    if ! pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" >"$pm2_work/foreign"; then
+    # What runs now is recorded on the way: starting node is most of what that costs.
+    if ! pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" \
+        "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}" >"$pm2_work/foreign"; then
         cat "$pm2_work/foreign"
         return 1
     fi
@@ -262,10 +264,16 @@ pm2_compile() {
         sed 's/^problem //' "$pm2_work/foreign"
         return 1
     fi
+    : >"$pm2_work/recorded"
 }
 
 pm2_record() {
     pm2_ready || return
+    # A moment ago, by pm2_compile. Who asks once more gets a new record.
+    if [ -e "$pm2_work/recorded" ]; then
+        rm -f "$pm2_work/recorded"
+        return
+    fi
     pm2_judge record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
 }
 
@@ -313,20 +321,6 @@ pm2_follow() {
         pm2_tell "starting the apps" "$pm2_patience" start "$pm2_work/plan/start.json" || return
     fi
     [ -z "${REVERT:-}" ] || pm2_remember
-}
-
-# pm2_reload: replaces running processes by new ones. PM2 may refuse, with status 0, while an earlier
-# reload goes on, and may keep the place an app was registered from: the list tells.
-pm2_reload() {
-    for pm2_try in 1 2 3; do
-        pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
-        pm2_judge recheck "$RECIPE" "$pm2_work" || return
-        pm2_facts "$pm2_work/plan/facts"
-        [ -f "$pm2_work/plan/again" ] || return 0
-        [ "$pm2_try" -eq 3 ] || sleep 2
-    done
-    echo "PM2 goes on running the old processes of: $(cat "$pm2_work/plan/again"). Another reload may hang; see \`pm2 ls\` on the host."
-    return 1
 }
 
 # pm2_scale FILE: brings apps to the number of processes that is wanted, `NUMBER NAME` a line.
@@ -421,7 +415,9 @@ pm2_restore() {
 # pm2_commit: removes the apps that left the file, and saves the list for the next boot.
 pm2_commit() {
     pm2_ready || return
-    if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ]; then
+    # Where no name left the file there is nothing to look for.
+    if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ] &&
+        grep -qvxF -f "$RECIPE/pm2-names" "$LEAVING/pm2-names"; then
         pm2_own "$LEAVING/pm2-names" "$RECIPE/pm2-names" || return
         pm2_delete "$pm2_work/remove" || return
     fi
