@@ -12,10 +12,13 @@ pm2_roll() {
         return
     fi
     while :; do
-        # It ends by itself: whatever it waits for has a limit.
-        pm2_alone 3600 env -u NODE_OPTIONS node "$RECIPE/pm2-roll.cjs" "$(pm2_home)" "$ROOT" "$RELEASE" "$RECIPE" \
-            "$pm2_work" "$pm2_patience" "${REVERT-}"
-        case $? in
+        if [ -z "$pm2_begun" ]; then
+            pm2_alone 3600 env -u NODE_OPTIONS node "$RECIPE/pm2-roll.cjs" roll "$(pm2_home)" "$ROOT" "$RELEASE" \
+                "$RECIPE" "$pm2_work" "$pm2_patience" "${REVERT-}"
+            pm2_begun=$?
+        fi
+        pm2_came=$pm2_begun pm2_begun=
+        case $pm2_came in
             0) break ;;
             75)
                 pm2_hear

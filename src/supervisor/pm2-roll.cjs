@@ -5,12 +5,12 @@
 
 const fs = require('fs');
 const path = require('path');
-const { recheck } = require('./pm2.cjs');
+const { plan: makePlan, recheck } = require('./pm2.cjs');
 const { judgeAll } = require('./pm2-canary.cjs');
 const { pidOf, readJson, readNames, writeJson, writeLines } = require('./pm2-list.cjs');
 const { hear } = require('./pm2-logs.cjs');
 const { STAY, look, tried } = require('./pm2-look.cjs');
-const { converse } = require('./pm2-rpc.cjs');
+const { converse, listed } = require('./pm2-rpc.cjs');
 
 // How main ends: it is done; a process failed; nothing was begun, and the command line may try; the first process
 // takes long to be proven, and is waited for by somebody who keeps nobody else from PM2 meanwhile.
@@ -18,6 +18,10 @@ const DONE = 0;
 const FAILED = 1;
 const REFUSED = 75;
 const SLOW = 76;
+
+// Or `start` has left that to its caller: to follow the plan, or to make it, since nobody can tell here what PM2 runs.
+const PLANNED = 77;
+const UNPLANNED = 78;
 
 // So long is waited for the first process, in milliseconds, once PM2 has ended the one before it.
 const GRACE = 2000;
@@ -128,8 +132,7 @@ const roll = async (daemon, begun, { root, release, recipe, work, revert, patien
     return DONE;
 };
 
-const main = async (home, root, release, recipe, work, seconds, revert) => {
-    const daemon = converse(home);
+const main = async (daemon, home, root, release, recipe, work, seconds, revert) => {
     const names = path.join(recipe, 'pm2-names');
     try {
         await ended(hear(home, names, path.join(work, 'heard'), () => wake()));
@@ -149,10 +152,33 @@ const main = async (home, root, release, recipe, work, seconds, revert) => {
     }
 };
 
-main(...process.argv.slice(2)).then(
+const verbs = {
+    // start HOME ROOT RELEASE RECIPE WORK LEAVING REVERT: makes the plan, and follows it when there is nothing in it
+    // but to replace processes so.
+    async start(home, root, release, recipe, work, leaving, revert) {
+        const daemon = converse(home);
+        const plan = (name) => path.join(work, 'plan', name);
+        try {
+            writeJson(path.join(work, 'list'), await listed(daemon));
+        } catch (error) {
+            return UNPLANNED;
+        }
+        makePlan(root, recipe, work, leaving, revert);
+        const more = ['facts', 'remove', 'shrink'].some((name) => readNames(plan(name)).length);
+        if (more || !fs.existsSync(plan('roll'))) return PLANNED;
+        return main(daemon, home, root, release, recipe, work, readNames(plan('seconds'))[0], revert);
+    },
+
+    // roll HOME ROOT RELEASE RECIPE WORK SECONDS REVERT: follows this part of the plan, each call of the daemon within
+    // SECONDS.
+    roll: (home, ...args) => main(converse(home), home, ...args),
+};
+
+const [verb, ...args] = process.argv.slice(2);
+verbs[verb](...args).then(
     (status) => process.exit(status),
     (error) => {
-        console.log('the processes could not be replaced: ' + error.message);
+        console.log(error.message);
         process.exit(FAILED);
     },
 );

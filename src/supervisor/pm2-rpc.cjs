@@ -89,6 +89,19 @@ function converse(home) {
     return { call, list: () => call('getMonitorData', {}) };
 }
 
+// What PM2 runs.
+const listed = (daemon) => daemon.list().then(
+    (list) => {
+        if (!Array.isArray(list)) throw new Error('no list');
+        return list;
+    },
+    (error) => {
+        // Nobody listens: the daemon is gone, or was never there.
+        if (['ENOENT', 'ECONNREFUSED'].includes(error.code)) return [];
+        throw error;
+    },
+);
+
 const verbs = {
     // alive HOME: whether a daemon answers.
     alive(home) {
@@ -102,17 +115,16 @@ const verbs = {
     // when there is no telling what PM2 runs.
     list(home, file, ...judge) {
         const end = (list) => {
-            if (!Array.isArray(list)) process.exit(75);
+            if (!list) process.exit(75);
             writeJson(file, list);
             if (judge.length) require('./pm2.cjs').run(...judge);
             process.exit();
         };
-        // Nobody listens: the daemon is gone, or was never there.
-        converse(home).list().then(end, (error) => end(['ENOENT', 'ECONNREFUSED'].includes(error.code) ? [] : undefined));
+        listed(converse(home)).then(end, () => end());
     },
 };
 
-module.exports = { bus, converse, frames };
+module.exports = { bus, converse, frames, listed };
 
 if (require.main === module) {
     const [verb, ...args] = process.argv.slice(2);

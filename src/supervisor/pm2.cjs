@@ -372,6 +372,6 @@ const run = (verb, ...args) => {
     }
 };
 
-module.exports = { recheck: verbs.recheck, run };
+module.exports = { plan: verbs.plan, recheck: verbs.recheck, run };
 
 if (require.main === module) run(...process.argv.slice(2));

@@ -294,21 +294,44 @@ pm2_deaf() {
 # something to do.
 pm2_start() {
     pm2_ready || return
-    pm2_rolled=''
     rm -rf "$pm2_work/heard" "$pm2_work/plan"
     mkdir "$pm2_work/plan" || return
-    pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
-    [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon || return
-    # Else who replaces the processes hears, too.
-    [ -f "$pm2_work/plan/roll" ] || pm2_hear
+    pm2_rolled=''
+    pm2_plan || return
     pm2_follow
     pm2_status=$?
     pm2_deaf
     return "$pm2_status"
 }
 
+# pm2_plan: makes the plan, and follows it as far as one program can (pm2-roll.cjs); what came of that is in
+# pm2_begun, nothing where it is all to be done.
+pm2_plan() {
+    pm2_begun=78
+    if [ -f "$RECIPE/pm2-roll.cjs" ]; then
+        # It ends by itself: whatever it waits for has a limit.
+        pm2_alone 3600 env -u NODE_OPTIONS node "$RECIPE/pm2-roll.cjs" start "$(pm2_home)" "$ROOT" "$RELEASE" "$RECIPE" \
+            "$pm2_work" "${LEAVING-}" "${REVERT-}"
+        pm2_begun=$?
+    fi
+    case $pm2_begun in
+        77) pm2_begun= ;;
+        78)
+            pm2_begun=
+            pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
+            ;;
+        0 | 75 | 76) ;;
+        # What was wrong is printed already; pm2_roll says more where there was a plan.
+        *) [ -f "$pm2_work/plan/roll" ] || return ;;
+    esac
+    [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon
+}
+
+# pm2_follow: does what the plan says.
 pm2_follow() {
-    pm2_facts "$pm2_work/plan/facts"
+    # Else who replaces the processes hears, too.
+    [ -f "$pm2_work/plan/roll" ] || pm2_hear
+    [ -n "$pm2_begun" ] || pm2_facts "$pm2_work/plan/facts"
     read -r pm2_patience <"$pm2_work/plan/seconds"
     pm2_delete "$pm2_work/plan/remove" || return
     pm2_scale "$pm2_work/plan/shrink" || return

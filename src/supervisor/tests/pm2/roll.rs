@@ -5,7 +5,7 @@ use super::*;
 
 /// One as PM2 keeps it otherwise than it is written: numbers, and a list.
 const WRITTEN: &str = "[{ name: 'web', script: 'server.js', exec_mode: 'cluster', instances: 2, args: 'a b', \
-    max_memory_restart: '900M', min_uptime: '1s', listen_timeout: '8000', kill_timeout: 1500, wait_ready: false }]";
+    max_memory_restart: '900M', min_uptime: '1s', listen_timeout: '8000', kill_timeout: 1500 }]";
 
 /// Calls of PM2's command line leave a line each in the file `calls` from now on.
 fn count_calls(host: &mut Pm2Host) {
