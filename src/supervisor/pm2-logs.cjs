@@ -55,6 +55,30 @@ const tail = (file, from, lines) => {
     return lines > 0 ? text.split('\n').filter(Boolean).slice(-lines) : [];
 };
 
+// Writes down what the apps say on PM2's bus. It is a help, not a need: what goes wrong ends it, and no more.
+const hear = (home, names, out, onEvent) => {
+    const wanted = readNames(names);
+    let room = 64 * 1024;
+    const socket = bus(home);
+    const read = frames(([kind, body]) => {
+        if (onEvent && kind === 's:process:event') onEvent();
+        if (!/^s:log:(out|err)$/.test(kind) || !body.startsWith('j:')) return;
+        const { data, process: from } = JSON.parse(body.slice(2));
+        if (!from || !wanted.includes(from.name) || room <= 0) return;
+        const text = String(data).trim() + '\n';
+        room -= text.length;
+        fs.appendFileSync(out, text, { mode: 0o600 });
+    });
+    socket.on('data', (chunk) => {
+        try {
+            read(chunk);
+        } catch (error) {
+            socket.destroy();
+        }
+    });
+    return socket.on('error', () => socket.destroy());
+};
+
 const verbs = {
     // logs LIST NAMES LINES: the end of each log.
     logs(list, names, lines) {
@@ -127,32 +151,12 @@ const verbs = {
     // hear HOME NAMES OUT: writes down what the apps say on PM2's bus, until it is ended or two minutes
     // are over.
     hear(home, names, out) {
-        const wanted = readNames(names);
-        let room = 64 * 1024;
-        const socket = bus(home);
-        const note = ([kind, body]) => {
-            if (!/^s:log:(out|err)$/.test(kind) || !body.startsWith('j:')) return;
-            const { data, process: from } = JSON.parse(body.slice(2));
-            if (!from || !wanted.includes(from.name) || room <= 0) return;
-            const text = String(data).trim() + '\n';
-            room -= text.length;
-            fs.appendFileSync(out, text, { mode: 0o600 });
-        };
-        const read = frames(note);
-        socket.on('data', (chunk) => {
-            try {
-                read(chunk);
-            } catch (error) {
-                // It is a help, not a need.
-                process.exit(0);
-            }
-        });
-        socket.on('error', () => process.exit(0)).on('close', () => process.exit(0));
+        hear(home, names, out).on('close', () => process.exit(0));
         setTimeout(() => process.exit(0), 120000);
     },
 };
 
-module.exports = { defaultLogs, logFiles, sizes };
+module.exports = { defaultLogs, hear, logFiles, sizes };
 
 if (require.main === module) {
     const [verb, ...args] = process.argv.slice(2);

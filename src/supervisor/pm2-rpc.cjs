@@ -47,6 +47,61 @@ function frame(args) {
 const connect = (home) => net.connect(process.env.PM2_DAEMON_RPC_PORT || path.join(home, 'rpc.sock'));
 const bus = (home) => net.connect(process.env.PM2_DAEMON_PUB_PORT || path.join(home, 'pub.sock'));
 
+// A conversation with the daemon: `call` gives a promise of what a method answers, and fails with what the
+// daemon said against it, when it went away, or when it took too long.
+function converse(home) {
+    const socket = connect(home);
+    const waiting = {};
+    let asked = 0;
+    let broken = null;
+    const settle = (id, error, value) => {
+        const call = waiting[id];
+        if (!call) return;
+        delete waiting[id];
+        clearTimeout(call.limit);
+        if (error) call.fail(error);
+        else call.done(value);
+    };
+    const end = (error) => {
+        broken = broken || error;
+        Object.keys(waiting).forEach((id) => settle(id, broken));
+        socket.destroy();
+    };
+    const read = frames(([body, id]) => {
+        const { args, error } = JSON.parse(body.slice(2));
+        settle(String(id).slice(2), error ? new Error(String(error.msg || error)) : null, args && args[0]);
+    });
+    socket.on('data', (chunk) => {
+        try {
+            read(chunk);
+        } catch (error) {
+            end(error);
+        }
+    });
+    socket.on('error', end).on('close', () => end(new Error('the daemon closed the connection')));
+    const call = (method, argument, patience) => new Promise((done, fail) => {
+        if (broken) return fail(broken);
+        const id = 'rdeploy:' + (asked += 1);
+        const limit = setTimeout(() => settle(id, Object.assign(new Error('no answer from the daemon'), { late: true })), patience || PATIENCE);
+        waiting[id] = { done, fail, limit };
+        return socket.write(frame(['j:' + JSON.stringify({ type: 'call', method, args: [argument] }), 's:' + id]));
+    });
+    return { call, list: () => call('getMonitorData', {}) };
+}
+
+// What PM2 runs.
+const listed = (daemon) => daemon.list().then(
+    (list) => {
+        if (!Array.isArray(list)) throw new Error('no list');
+        return list;
+    },
+    (error) => {
+        // Nobody listens: the daemon is gone, or was never there.
+        if (['ENOENT', 'ECONNREFUSED'].includes(error.code)) return [];
+        throw error;
+    },
+);
+
 const verbs = {
     // alive HOME: whether a daemon answers.
     alive(home) {
@@ -60,34 +115,16 @@ const verbs = {
     // when there is no telling what PM2 runs.
     list(home, file, ...judge) {
         const end = (list) => {
-            if (!Array.isArray(list)) process.exit(75);
+            if (!list) process.exit(75);
             writeJson(file, list);
             if (judge.length) require('./pm2.cjs').run(...judge);
             process.exit();
         };
-        const read = frames(([body]) => {
-            const { args } = JSON.parse(body.slice(2));
-            end(args && args[0]);
-        });
-        const socket = connect(home);
-        socket.on('connect', () => {
-            const call = { type: 'call', method: 'getMonitorData', args: [{}] };
-            socket.write(frame(['j:' + JSON.stringify(call), 's:rdeploy:0']));
-        });
-        socket.on('data', (chunk) => {
-            try {
-                read(chunk);
-            } catch (error) {
-                end();
-            }
-        });
-        // Nobody listens: the daemon is gone, or was never there.
-        socket.on('error', (error) => end(['ENOENT', 'ECONNREFUSED'].includes(error.code) ? [] : undefined));
-        socket.on('close', () => end()).setTimeout(PATIENCE, () => end());
+        listed(converse(home)).then(end, () => end());
     },
 };
 
-module.exports = { bus, frames };
+module.exports = { bus, converse, frames, listed };
 
 if (require.main === module) {
     const [verb, ...args] = process.argv.slice(2);

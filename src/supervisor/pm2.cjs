@@ -4,8 +4,16 @@
 
 const fs = require('fs');
 const path = require('path');
-const { MARK, alive, byNames, cwdOf, env, isOwn, markOf, pidOf, readJson, readNames, real, unique, wanted, within, writeJson, writeLines } = require('./pm2-list.cjs');
+const { MARK, byNames, env, isOwn, markOf, pidOf, readJson, readNames, real, unique, wanted, writeJson, writeLines } = require('./pm2-list.cjs');
+const { STAY, look, tried } = require('./pm2-look.cjs');
 const { defaultLogs, logFiles, sizes } = require('./pm2-logs.cjs');
+
+// What of an app is compared otherwise than by its setting in PM2's list: by `needsReplacing`, `isPinned`, `isCalm`.
+const SHAPE = (
+    'name script cwd env instances exec_mode exec_interpreter out_file error_file log_file pid_file merge_logs log_type ' +
+    'disable_logs log_date_format time watch ignore_watch watch_options watch_delay cron_restart uid gid instance_var ' +
+    'increment_var filter_env autostart'
+).split(' ');
 
 // Why a reload of a registered app would not give what the file says; null when it does.
 const needsReplacing = (app, procs) => {
@@ -41,18 +49,34 @@ const unpinned = (app) => {
 
 // Whether one worker can try the new code before the others leave the old: it is restarted by its id,
 // which applies no new variables and settings, so there must be none.
-const canTry = (app, procs) => {
-    const calm = (proc) => {
-        const old = markOf(proc);
-        const same = old && JSON.stringify(old) === app.env[MARK];
-        const value = (key) => (env(proc).env && key in env(proc).env ? env(proc).env[key] : env(proc)[key]);
-        return same && env(proc).status === 'online' && Object.keys(app.env).every((key) => String(value(key)) === app.env[key]);
-    };
-    return app.exec_mode === 'cluster_mode' && procs.length > 1 && procs.every(calm);
+const canTry = (app, procs) => procs.length > 1 && isCalm(app, procs);
+
+// Whether every process of a cluster serves, with the variables that the file says.
+const isCalm = (app, procs) => app.exec_mode === 'cluster_mode' && procs.every((proc) => {
+    const old = markOf(proc);
+    const same = old && JSON.stringify(old) === app.env[MARK];
+    const value = (key) => (env(proc).env && key in env(proc).env ? env(proc).env[key] : env(proc)[key]);
+    return same && env(proc).status === 'online' && Object.keys(app.env).every((key) => String(value(key)) === app.env[key]);
+});
+
+// Whether PM2 has a setting as the file has it: PM2 makes numbers of `300M`, `3s` and `8000`, and a list of a text.
+const UNITS = { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30, s: 1000, m: 60000, h: 3600000 };
+const isSame = (wish, fact) => {
+    if (typeof wish === 'string' && typeof fact === 'number') {
+        const [, number, unit] = /^(\d+)([KMGsmh]?)$/.exec(wish) || [];
+        return number !== undefined && number * UNITS[unit] === fact;
+    }
+    const list = typeof wish === 'string' && Array.isArray(fact) && !/["']/.test(wish);
+    return JSON.stringify(list ? wish.split(/\s+/).filter(Boolean) : wish) === JSON.stringify(fact);
 };
 
-// How often a process may end on the way back before the release that is gone back to counts as not running.
-const FALLS = 3;
+// Whether PM2 has every setting as the file has it, so that its processes can be replaced by their ids, which
+// applies nothing new. Those in the mark's shape are not looked at: a reload would not apply them anyway.
+const isSettled = (app, procs) => {
+    const settings = Object.keys(app).filter((key) => !SHAPE.includes(key));
+    const same = (proc) => settings.every((key) => isSame(app[key], env(proc)[key]));
+    return isCalm(app, procs) && procs.length === wanted(app.instances) && procs.every(same);
+};
 
 // The restart counter that a reload leaves behind; null when it cannot be foretold.
 const counterAfter = (proc) => {
@@ -125,8 +149,10 @@ const verbs = {
         console.log(lines.join('\n'));
     },
 
-    // foreign ROOT LIST APPS: a problem for each app whose name PM2 runs from somewhere else.
-    foreign(root, list, apps) {
+    // foreign ROOT LIST APPS [OUT NAMES...]: a problem for each app whose name PM2 runs from somewhere else; does
+    // what `record` does, too, where it says so.
+    foreign(root, list, apps, out, ...recorded) {
+        if (out) verbs.record(list, out, ...recorded);
         const names = readJson(apps).apps.map((app) => app.name);
         const foreign = byNames(readJson(list), names).filter((proc) => !isOwn(proc, root));
         for (const name of unique(foreign.map((proc) => proc.name))) {
@@ -191,6 +217,7 @@ const verbs = {
         const grow = [];
         const facts = [];
         const canary = [];
+        const roll = [];
         const counters = {};
         let seconds = 15;
         let replaced = 0;
@@ -218,6 +245,7 @@ const verbs = {
                 if (count > procs.length) grow.push(count + ' ' + app.name);
                 procs.forEach((proc) => (counters[proc.pm_id] = counterAfter(proc)));
                 if (!revert && !pinned && canTry(app, procs)) canary.push(procs[0].pm_id + ' ' + app.name);
+                if (!pinned && isSettled(app, procs)) roll.push(...procs.map((proc) => proc.pm_id + ' ' + app.name));
             }
         }
 
@@ -240,6 +268,8 @@ const verbs = {
         writeLines(plan('shrink'), shrink);
         writeLines(plan('grow'), grow);
         writeLines(plan('canary'), canary);
+        const moved = reload.filter((app) => !roll.some((line) => line.endsWith(' ' + app.name)));
+        if (roll.length && !moved.length) writeLines(plan('roll'), roll);
         if (reload.length) writeJson(plan('reload.json'), { apps: reload });
         if (start.length) writeJson(plan('start.json'), { apps: start });
         const old = byNames(list, names);
@@ -251,37 +281,9 @@ const verbs = {
         writeJson(path.join(work, 'seen'), {});
     },
 
-    // tried ID WORK: how the worker fares that got the new code first: `bad REASON`, `wait`, or `ok` with its
-    // process and those of the others.
-    tried(id, work) {
-        const baseline = readJson(path.join(work, 'baseline'));
-        const list = readJson(path.join(work, 'list'));
-        const proc = list.find((one) => String(one.pm_id) === id);
-        if (!proc) return console.log('bad the first process with the new code is gone from PM2');
-        const name = proc.name + ' (id ' + id + ')';
-        const { status, pm_uptime: since, restart_time: restarts } = env(proc);
-        fs.writeFileSync(path.join(work, 'judged'), proc.name, { mode: 0o600 });
-        const foretold = baseline.counters[id];
-        if (status === 'errored' || status === 'stopped' || status === 'waiting restart') {
-            return console.log('bad ' + name + ' is ' + status + ' in PM2');
-        }
-        if (foretold !== null && restarts > foretold) {
-            return console.log('bad ' + name + ' ended and was restarted by PM2 ' + (restarts - foretold) + ' times since the start');
-        }
-        // Where the counter could not be foretold, another process under the same id tells as much.
-        const first = (baseline.tried = baseline.tried || {});
-        if (first[id] && pidOf(proc) !== first[id]) return console.log('bad ' + name + ' ended and was restarted by PM2');
-        if (pidOf(proc)) first[id] = pidOf(proc);
-        if (status !== 'online' || Date.now() - since < 1500) {
-            writeJson(path.join(work, 'baseline'), baseline);
-            return console.log('wait');
-        }
-        // It is restarted once more, with the others.
-        baseline.counters[id] = foretold === null ? null : restarts + 1;
-        baseline.pids.push(pidOf(proc));
-        writeJson(path.join(work, 'baseline'), baseline);
-        const others = byNames(list, [proc.name]).filter((one) => one !== proc).map(pidOf).filter(Boolean);
-        return console.log(['ok', pidOf(proc)].concat(others).join(' '));
+    // tried ID WORK [KEPT]: KEPT when it is not restarted once more, with the others.
+    tried(id, work, kept) {
+        console.log(tried(id, work, STAY, !kept));
     },
 
     // recheck RECIPE WORK: after a reload, which apps PM2 did not replace, and which it still runs from
@@ -315,79 +317,8 @@ const verbs = {
         else if (fs.existsSync(plan('again'))) fs.unlinkSync(plan('again'));
     },
 
-    // look ROOT RELEASE RECIPE WORK REVERT: `bad REASON`, `wait REASON`, or `ok` with `pid` and `proof` lines.
-    look(root, release, recipe, work, revert) {
-        const { apps } = readJson(path.join(recipe, 'pm2.json'));
-        const list = readJson(path.join(work, 'list'));
-        const seenFile = path.join(work, 'seen');
-        const seen = fs.existsSync(seenFile) ? readJson(seenFile) : {};
-        const baselineFile = path.join(work, 'baseline');
-        const baseline = fs.existsSync(baselineFile) ? readJson(baselineFile) : null;
-        const inRelease = real(release);
-        const releases = real(path.join(root, 'releases'));
-        const out = [];
-        const doubts = [];
-        let count = 0;
-        const say = (verdict, text) => {
-            console.log(verdict + ' ' + text);
-            process.exit(0);
-        };
-        // A release that was left because its processes die may be restarted by PM2 to the last moment, also under
-        // ids that are this one's by then: on the way back a process gets some more chances.
-        const fallen = (proc, text) => {
-            seen.falls = (seen.falls || 0) + 1;
-            if (!revert || seen.falls > FALLS) say('bad', text);
-            delete seen[proc.pm_id];
-            writeJson(seenFile, seen);
-            if (baseline) {
-                baseline.counters[proc.pm_id] = null;
-                writeJson(baselineFile, baseline);
-            }
-            return say('wait', text);
-        };
-        const judge = (app, proc) => {
-            const { status, restart_time: restarts, autorestart, autostart, exit_code: code } = env(proc);
-            const name = app.name + ' (id ' + proc.pm_id + ')';
-            const pid = pidOf(proc);
-            if (autostart === false && status === 'stopped') return doubts.push(name + ' is registered but not started');
-            // A job that has done its work (autorestart: false) is not a failure.
-            if (autorestart === false && status === 'stopped' && code === 0) return doubts.push(name + ' ran to its end');
-            let known = seen[proc.pm_id];
-            if (!known) {
-                const foretold = baseline && proc.pm_id in baseline.counters ? baseline.counters[proc.pm_id] : baseline ? 0 : null;
-                known = seen[proc.pm_id] = { restarts: foretold === null ? restarts : foretold, pid: null };
-            }
-            if (restarts > known.restarts) fallen(proc, name + ' ended and was restarted by PM2 ' + (restarts - known.restarts) + ' times since the start');
-            if (status === 'waiting restart') fallen(proc, name + ' is ' + status + ' in PM2');
-            if (status === 'errored' || status === 'stopped') say('bad', name + ' is ' + status + ' in PM2');
-            if (status !== 'online') return say('wait', name + ' is ' + status);
-            if (!pid || !alive(pid)) {
-                // How a job ended is known when PM2 has noticed that it did.
-                if (autorestart === false) return say('wait', name + ' has ended, and PM2 does not know how yet');
-                return fallen(proc, name + ' has ended (process ' + pid + ')');
-            }
-            if (known.pid && known.pid !== pid) fallen(proc, name + ' ended: process ' + known.pid + ' became ' + pid);
-            if (baseline && baseline.pids.includes(pid)) say('bad', name + ' is still the process that ran before (' + pid + ')');
-            known.pid = pid;
-            count += 1;
-            out.push('pid ' + pid);
-            const cwd = cwdOf(pid);
-            if (cwd === null) doubts.push('process ' + pid + ' of ' + name + ' belongs to another user');
-            else if (within(cwd, inRelease)) return undefined;
-            else if (within(cwd, releases)) say('bad', name + ' runs from ' + cwd + ' instead of ' + inRelease);
-            else doubts.push('process ' + pid + ' of ' + name + ' works in ' + cwd);
-            return undefined;
-        };
-        for (const app of apps) {
-            const procs = byNames(list, [app.name]);
-            const number = wanted(app.instances);
-            fs.writeFileSync(path.join(work, 'judged'), app.name, { mode: 0o600 });
-            procs.forEach((proc) => judge(app, proc));
-            if (procs.length !== number) say('bad', 'PM2 runs ' + procs.length + ' processes of ' + app.name + ' instead of ' + number);
-        }
-        writeJson(seenFile, seen);
-        const proof = doubts.length ? 'unprovable ' + unique(doubts).join('; ') : 'proven ' + count + (count === 1 ? ' process runs' : ' processes run') + ' from the release';
-        console.log(['ok', 'proof ' + proof].concat(out).join('\n'));
+    look(...args) {
+        console.log(look(...args));
     },
 
     // restore ROOT WORK BEFORE RESTORED NAMES: WORK/remove, the ids to delete, and WORK/dump, the list to
@@ -441,6 +372,6 @@ const run = (verb, ...args) => {
     }
 };
 
-module.exports = { run };
+module.exports = { plan: verbs.plan, recheck: verbs.recheck, run };
 
 if (require.main === module) run(...process.argv.slice(2));

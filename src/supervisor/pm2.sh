@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Owns apps under PM2. PM2 is asked and told through its command line; what its answers mean is judged
-# by pm2.cjs (node is there, since PM2 needs it).
+# Owns apps under PM2. PM2 is asked and told through its daemon or its command line; what its answers mean is
+# judged by pm2.cjs (node is there, since PM2 needs it). How running processes get new code is in pm2-canary.sh.
 #
 # What PM2's exit statuses say is worth nothing: 0 after a start whose code then throws, 0 after a
 # reload that was refused. What counts is what its list and /proc say afterwards.
@@ -233,7 +233,7 @@ pm2_boot() {
 # pm2_compile: the apps' settings as the new release states them, free of the release's own path.
 pm2_compile() {
     pm2_ready || return
-    rm -f "$RECIPE/pm2.json" "$RECIPE/pm2-names" "$pm2_work/facts"
+    rm -f "$RECIPE/pm2.json" "$RECIPE/pm2-names" "$pm2_work/facts" "$pm2_work/recorded"
     (
         set -- "$RECIPE/pm2-compile.cjs" "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work/facts" "$(command -v pm2)"
         cd "$RELEASE" || exit
@@ -254,7 +254,9 @@ pm2_compile() {
         return 1
     fi
     pm2_facts "$pm2_work/facts"
-    if ! pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" >"$pm2_work/foreign"; then
+    # What runs now is recorded on the way: starting node is most of what that costs.
+    if ! pm2_judge foreign "$ROOT" "$pm2_work/list" "$RECIPE/pm2.json" \
+        "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}" >"$pm2_work/foreign"; then
         cat "$pm2_work/foreign"
         return 1
     fi
@@ -262,10 +264,16 @@ pm2_compile() {
         sed 's/^problem //' "$pm2_work/foreign"
         return 1
     fi
+    : >"$pm2_work/recorded"
 }
 
 pm2_record() {
     pm2_ready || return
+    # A moment ago, by pm2_compile. Who asks once more gets a new record.
+    if [ -e "$pm2_work/recorded" ]; then
+        rm -f "$pm2_work/recorded"
+        return
+    fi
     pm2_judge record "$pm2_work/list" "$BEFORE/pm2.json" "$RECIPE/pm2-names" "${LEAVING:+$LEAVING/pm2-names}"
 }
 
@@ -288,23 +296,47 @@ pm2_start() {
     pm2_ready || return
     rm -rf "$pm2_work/heard" "$pm2_work/plan"
     mkdir "$pm2_work/plan" || return
-    pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
-    [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon || return
-    pm2_hear
+    pm2_rolled=''
+    pm2_plan || return
     pm2_follow
     pm2_status=$?
     pm2_deaf
     return "$pm2_status"
 }
 
+# pm2_plan: makes the plan, and follows it as far as one program can (pm2-roll.cjs); what came of that is in
+# pm2_begun, nothing where it is all to be done.
+pm2_plan() {
+    pm2_begun=78
+    if [ -f "$RECIPE/pm2-roll.cjs" ]; then
+        # It ends by itself: whatever it waits for has a limit.
+        pm2_alone 3600 env -u NODE_OPTIONS node "$RECIPE/pm2-roll.cjs" start "$(pm2_home)" "$ROOT" "$RELEASE" "$RECIPE" \
+            "$pm2_work" "${LEAVING-}" "${REVERT-}"
+        pm2_begun=$?
+    fi
+    case $pm2_begun in
+        77) pm2_begun= ;;
+        78)
+            pm2_begun=
+            pm2_judge plan "$ROOT" "$RECIPE" "$pm2_work" "${LEAVING-}" "${REVERT-}" || return
+            ;;
+        0 | 75 | 76) ;;
+        # What was wrong is printed already; pm2_roll says more where there was a plan.
+        *) [ -f "$pm2_work/plan/roll" ] || return ;;
+    esac
+    [ ! -e "$pm2_work/plan/nothing" ] || pm2_daemon
+}
+
+# pm2_follow: does what the plan says.
 pm2_follow() {
-    pm2_facts "$pm2_work/plan/facts"
+    # Else who replaces the processes hears, too.
+    [ -f "$pm2_work/plan/roll" ] || pm2_hear
+    [ -n "$pm2_begun" ] || pm2_facts "$pm2_work/plan/facts"
     read -r pm2_patience <"$pm2_work/plan/seconds"
     pm2_delete "$pm2_work/plan/remove" || return
     pm2_scale "$pm2_work/plan/shrink" || return
     if [ -f "$pm2_work/plan/reload.json" ]; then
-        pm2_canary || return
-        pm2_reload || return
+        pm2_roll || return
     fi
     pm2_scale "$pm2_work/plan/grow" || return
     pm2_replace "$pm2_work/plan" || return
@@ -312,20 +344,6 @@ pm2_follow() {
         pm2_tell "starting the apps" "$pm2_patience" start "$pm2_work/plan/start.json" || return
     fi
     [ -z "${REVERT:-}" ] || pm2_remember
-}
-
-# pm2_reload: replaces running processes by new ones. PM2 may refuse, with status 0, while an earlier
-# reload goes on, and may keep the place an app was registered from: the list tells.
-pm2_reload() {
-    for pm2_try in 1 2 3; do
-        pm2_tell "restarting the apps" "$pm2_patience" startOrReload "$pm2_work/plan/reload.json" || return
-        pm2_judge recheck "$RECIPE" "$pm2_work" || return
-        pm2_facts "$pm2_work/plan/facts"
-        [ -f "$pm2_work/plan/again" ] || return 0
-        [ "$pm2_try" -eq 3 ] || sleep 2
-    done
-    echo "PM2 goes on running the old processes of: $(cat "$pm2_work/plan/again"). Another reload may hang; see \`pm2 ls\` on the host."
-    return 1
 }
 
 # pm2_scale FILE: brings apps to the number of processes that is wanted, `NUMBER NAME` a line.
@@ -361,10 +379,16 @@ pm2_look() {
     fi
     pm2_looked=$app_now
     pm2_seen=''
-    pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work" "${REVERT-}") || {
-        app_reason="PM2's list could not be had, or not be judged: $pm2_said"
-        return 1
-    }
+    if [ -n "${pm2_rolled:-}" ]; then
+        # Looked at a moment ago, by who replaced the processes.
+        pm2_said=$(cat "$pm2_work/looked")
+        pm2_rolled=''
+    else
+        pm2_said=$(pm2_judge look "$ROOT" "$RELEASE" "$RECIPE" "$pm2_work" "${REVERT-}") || {
+            app_reason="PM2's list could not be had, or not be judged: $pm2_said"
+            return 1
+        }
+    fi
     app_reason=$(printf '%s\n' "$pm2_said" | sed -n -e 's/^bad //p' -e 's/^wait //p')
     case $pm2_said in
         bad\ *) return 1 ;;
@@ -414,7 +438,9 @@ pm2_restore() {
 # pm2_commit: removes the apps that left the file, and saves the list for the next boot.
 pm2_commit() {
     pm2_ready || return
-    if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ]; then
+    # Where no name left the file there is nothing to look for.
+    if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/pm2-names" ] &&
+        grep -qvxF -f "$RECIPE/pm2-names" "$LEAVING/pm2-names"; then
         pm2_own "$LEAVING/pm2-names" "$RECIPE/pm2-names" || return
         pm2_delete "$pm2_work/remove" || return
     fi

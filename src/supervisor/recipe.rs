@@ -32,6 +32,8 @@ const PM2_PROGRAMS: &[(&str, &str)] = &[
     ("pm2.cjs", include_str!("pm2.cjs")),
     ("pm2-list.cjs", include_str!("pm2-list.cjs")),
     ("pm2-canary.cjs", include_str!("pm2-canary.cjs")),
+    ("pm2-look.cjs", include_str!("pm2-look.cjs")),
+    ("pm2-roll.cjs", include_str!("pm2-roll.cjs")),
     ("pm2-logs.cjs", include_str!("pm2-logs.cjs")),
     ("pm2-rpc.cjs", include_str!("pm2-rpc.cjs")),
     ("pm2-compile.cjs", include_str!("pm2-compile.cjs")),

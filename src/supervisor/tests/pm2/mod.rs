@@ -43,6 +43,7 @@ macro_rules! in_both_modes_under_each_pm2 {
 
 mod changes;
 mod fails;
+mod roll;
 mod runs;
 mod traps;
 

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Waits until it is so, which the test is about; a minute is for a slow machine.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_secs(60), "waited for {what}");
