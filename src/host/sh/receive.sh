@@ -28,16 +28,7 @@ receive() {
         receive_begin 2>"$RUN/out/receive" || receive_failed || return
     fi
     umask 022
-    receive_flusher=
-    case $receive_form in all | more)
-        flush "$receive_tree" >/dev/null 2>&1 </dev/null &
-        receive_flusher=$!
-        ;;
-    esac
-    receive_files "$@"
-    receive_code=$?
-    [ -z "$receive_flusher" ] || { kill "$receive_flusher" 2>/dev/null; wait "$receive_flusher"; }
-    [ "$receive_code" = 0 ] || return "$receive_code"
+    receive_files "$@" || return
     awk "$AWK_FOUND$AWK_PROVEN"'
         !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
         END { exit code }
@@ -49,21 +40,41 @@ receive() {
 
 # receive_files RELEASE...
 receive_files() {
-    receive_into "$receive_tree" 2>"$RUN/out/receive" || receive_failed || return
+    printf '' >"$RUN/names" || return
+    receive_beside=
+    case $receive_form in all | more)
+        meanwhile "$receive_tree" >/dev/null 2>&1 </dev/null &
+        receive_beside=$!
+        ;;
+    esac
+    receive_into "$receive_tree" 2>"$RUN/out/receive"
+    receive_code=$?
+    [ -z "$receive_beside" ] || { kill "$receive_beside" 2>/dev/null; wait "$receive_beside"; }
+    [ "$receive_code" = 0 ] || receive_failed || return
     edit "$receive_tree" "$ROOT/releases/${1:-none}" 2>/dev/null
     case $receive_form in whole | patch) take_all "$@" 2>"$RUN/out/receive" || receive_failed || return ;; esac
     prove "$receive_tree" || receive_failed
 }
 
-# flush TREE: has what arrived written to the disk while the rest arrives, until it is ended. In the end nothing goes on
-# before all of it is there, and the disk would have had nothing to do up to then.
-flush() {
+# meanwhile TREE: has what arrived written to the disk, and proves it, while the rest arrives, until it is ended. In the
+# end nothing goes on before all of that is done, and there would have been little to do up to then.
+meanwhile() {
     trap 'kill "$!" 2>/dev/null; exit 0' TERM
+    meanwhile_line=1
     while :; do
         sleep 1 &
         wait "$!"
         sync -f "$1" &
-        wait "$!" || return
+        # What comes is in the order of the manifest; the last that was named may not be there whole. (Some tars name
+        # what they unpack somewhere else; then all is proven in the end.)
+        if [ "$receive_form" = all ]; then
+            meanwhile_names=$(wc -l <"$RUN/names") meanwhile_names=$((meanwhile_names))
+            if [ "$meanwhile_names" -gt "$meanwhile_line" ]; then
+                prove "$1" "$((meanwhile_line + 1))" "$meanwhile_names"
+                meanwhile_line=$meanwhile_names
+            fi
+        fi
+        wait
     done
 }
 
@@ -161,7 +172,7 @@ receive_into() {
     [ ! -e "$RUN/receive.failed" ] || rm -rf "$RUN/receive.failed"
     {
         unpack || mkdir "$RUN/receive.failed"
-    } | tar -xopf - -C "$1" && [ ! -e "$RUN/receive.failed" ]
+    } | tar -xopvf - -C "$1" >"$RUN/names" && [ ! -e "$RUN/receive.failed" ]
 }
 
 unpack() {
@@ -325,13 +336,15 @@ copy_moved() {
 copy_these() { [ $# = 0 ] || $COPY -- "$@" "$COPY_TO/$copy_into/"; }
 copy_tab=$(printf '\t')
 
-# prove TREE: notes which of its files have the digests that they should have, of those not proven yet.
+# prove TREE [FROM TO]: notes which of its files have the digests that they should have, of those not proven yet; of
+# those lines of the manifest, or of all.
 prove() {
     prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
         BEGIN { printf "" >"sums" }
+        to && (FNR < from || FNR > to) { next }
         !(("./" listed()) in proven) { print $2 "  ./" listed() >"sums"; bytes += $3 }
         END { printf "%.0f", bytes }
-    ' part=1 sums.out part=2 manifest) || return
+    ' from="${2-0}" to="${3-0}" part=1 sums.out part=2 manifest) || return
     [ -s "$RUN/sums" ] || return 0
     # Many a sha256sum knows nothing of what the processor has for this, and takes six times as long. The other's start
     # takes longer.

@@ -1,9 +1,12 @@
 //! What arrives is what was packed, to the byte, or it never becomes a release.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::parcel::Item;
 use super::parcel::site;
+use super::upload::noise;
 use super::*;
 
 const NOT_ARRIVED: &str = "not every file of the release has arrived";
@@ -125,6 +128,40 @@ fn names_that_a_shell_could_stumble_over_arrive_unchanged() {
                 _ => assert_eq!(std::fs::read(path).unwrap(), *name),
             }
         }
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn what_has_arrived_is_proven_while_the_rest_arrives() {
+    each_shell(|rig| {
+        // Some tars say what they unpack only when they have much to say.
+        let path = |n: u64| format!("{n:03}-{}", "long".repeat(30)).into_bytes();
+        let tree: Vec<_> = (0..200).map(|n| (path(n), Item::File(noise(n, 8000)))).collect();
+        let tree: Vec<(&[u8], Item)> = tree.iter().map(|(path, item)| (&path[..], item.clone())).collect();
+        let parcel = Parcel::new(&tree);
+        let mut guardian = Guardian::locked(rig, rig.settings("t1"));
+        guardian.begin(&guardian::attempt(rig, R1, &parcel));
+        let args = parcel.args();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut receive = guardian.start_beside("receive", &args);
+        let (some, rest) = parcel.content.split_at(parcel.content.len() / 2);
+        let mut stdin = receive.stdin.take().unwrap();
+        stdin.write_all(&[&parcel.manifest[..], some].concat()).unwrap();
+        let sums = Path::new(&guardian.settings.run()).join("sums.out");
+        let proven = || std::fs::read_to_string(&sums).unwrap_or_default().matches(": OK\n").count();
+        until("what has arrived to be proven", || proven() > 0);
+        assert!(proven() <= 100);
+        stdin.write_all(rest).unwrap();
+        drop(stdin);
+        assert!(receive.wait().unwrap().success());
+        // Each of them once.
+        assert_eq!(proven(), 200);
+        for action in ["prepare", "ready", "activate", "commit", "finish"] {
+            guardian.act(action);
+        }
+        guardian.bye();
+        assert_eq!(rig.live().as_deref(), Some(R1));
         rig.assert_tidy();
     });
 }
