@@ -42,7 +42,7 @@ fn replace(project: &Project, from: &str, to: &str) {
 /// What is said, whichever host failed first, and whether or not the other one had failed by then.
 fn told(ended: &Ended) -> String {
     let told = ended.error().replace("error: host2", "error: host1").replace("APP2", "APP1");
-    let mut blocks: Vec<&str> = told.split("\n\n").collect();
+    let mut blocks: Vec<&str> = told.trim_start().split("\n\n").collect();
     blocks.dedup();
     blocks.join("\n\n")
 }
