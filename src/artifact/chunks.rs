@@ -22,11 +22,11 @@ use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// No chunk but the last is smaller.
-const MIN: u64 = 1024 * 1024;
+const MIN: u64 = 256 * 1024;
 /// Beyond `MIN`, a chunk ends somewhere in so many bytes, or twice as many.
-const MEAN: u64 = 1024 * 1024;
+const MEAN: u64 = 512 * 1024;
 /// No chunk is larger, but for the end of the tar.
-const MAX: u64 = 4 * 1024 * 1024;
+const MAX: u64 = 2 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 
