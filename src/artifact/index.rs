@@ -67,7 +67,6 @@ pub(super) fn sum(text: &str) -> Digest {
 /// Whether an artifact consists of just the chunks of a list, and has that size.
 pub(super) fn agrees(artifact: &Path, list: &str, bytes: u64) -> bool {
     let Some((known, file)) = from_text(list).zip(File::open(artifact).ok()) else { return false };
-    let is_so = |size: u64| file.metadata().is_ok_and(|metadata| metadata.len() == size);
     let (mut offset, mut buffer) = (0_u64, Vec::new());
     for chunk in known {
         // What is damaged names any size.
@@ -80,7 +79,7 @@ pub(super) fn agrees(artifact: &Path, list: &str, bytes: u64) -> bool {
         }
         offset = end;
     }
-    offset == bytes && is_so(bytes)
+    offset == bytes && file.metadata().is_ok_and(|metadata| metadata.len() == bytes)
 }
 
 fn sha(bytes: &[u8]) -> Digest {

@@ -24,15 +24,12 @@ use super::protocol::Facts;
 use crate::artifact::Artifact;
 use crate::artifact::Codec;
 use crate::artifact::Difference;
-use crate::artifact::Edits;
 use crate::artifact::Pack;
+use crate::release::Digest;
 use crate::release::ReleaseId;
 
 /// An artifact that is smaller than its manifest and so much is sent whole rather than asked about.
 const SMALL: u64 = 16 * 1024;
-
-/// Which argument of `receive` is the size of what large files become others by.
-const EDITS: usize = 3;
 
 /// What is sent over one channel.
 pub(super) enum Part {
@@ -139,7 +136,7 @@ pub(super) async fn upload<W: Wire>(
     let mut upload = Upload { wire, artifact, progress, codec, sent: 0, files: 0, resumed };
     let base = upload.base(there).await?;
     let received = match base {
-        Some((release, difference)) => upload.patch(release, &difference, there).await?,
+        Some((release, digest, difference)) => upload.patch(release, digest, &difference, there).await?,
         None if upload.is_worth_asking(there).await? => upload.ask("whole", there, None).await?,
         None => upload.all().await?,
     };
@@ -179,13 +176,13 @@ fn releases(there: &Facts) -> Vec<(ReleaseId, &str)> {
 
 impl<W: Wire> Upload<'_, W> {
     /// The release there that leaves least to be sent, of those whose manifests are known here.
-    async fn base(&self, there: &Facts) -> Result<Option<(ReleaseId, Arc<Difference>)>, HostError> {
-        let mut best: Option<(ReleaseId, Arc<Difference>)> = None;
+    async fn base(&self, there: &Facts) -> Result<Option<(ReleaseId, Digest, Arc<Difference>)>, HostError> {
+        let mut best: Option<(ReleaseId, Digest, Arc<Difference>)> = None;
         for (release, digest) in releases(there) {
             let Ok(digest) = digest.parse() else { continue };
             let Some(found) = self.artifact.difference(digest).await.map_err(reading)? else { continue };
-            if best.as_ref().is_none_or(|(_, best)| found.bytes < best.bytes) {
-                best = Some((release, found));
+            if best.as_ref().is_none_or(|(_, _, best)| found.bytes < best.bytes) {
+                best = Some((release, digest, found));
             }
         }
         Ok(best)
@@ -204,7 +201,7 @@ impl<W: Wire> Upload<'_, W> {
     async fn all(&mut self) -> Result<Received, HostError> {
         let whole = self.artifact.whole(self.codec).await.map_err(reading)?;
         self.resumed = false;
-        let args = self.manifest_args("all", None).await?;
+        let args = self.manifest_args("all", None, 0).await?;
         let listed = self.artifact.listed().await.map_err(reading)?;
         let parts = [Part::Bytes(listed.gzipped.clone()), Part::Pack(whole)];
         self.send(&args, &parts, Some(self.artifact.manifest.files())).await
@@ -214,13 +211,18 @@ impl<W: Wire> Upload<'_, W> {
     async fn patch(
         &mut self,
         release: ReleaseId,
+        digest: Digest,
         difference: &Difference,
         there: &Facts,
     ) -> Result<Received, HostError> {
         if self.resumed {
             return self.ask("patch", there, Some((release, difference))).await;
         }
-        let edits = self.edits(release, difference, there).await?;
+        // What large files become others by, where the host can do that.
+        let edits = match self.codec {
+            Codec::Zstd => self.artifact.edits(digest, &difference.missing).await.map_err(reading)?,
+            Codec::Gzip => Arc::default(),
+        };
         let is_edited = |place: &&u32| edits.files.binary_search(place).is_ok();
         let missing: Vec<u32> =
             difference.missing.iter().filter(|place| !is_edited(place)).copied().collect();
@@ -228,29 +230,10 @@ impl<W: Wire> Upload<'_, W> {
             return self.all().await;
         }
         let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
-        let mut args = self.manifest_args("patch", Some(&difference.patch)).await?;
-        if let Some(bytes) = args.get_mut(EDITS) {
-            *bytes = edits.tar.len().to_string();
-        }
+        let mut args = self.manifest_args("patch", Some(&difference.patch), edits.tar.len()).await?;
         args.extend(self.sources(there, Some(release)));
         let parts = [Part::Bytes(difference.patch.clone()), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
         self.send(&args, &parts, Some(difference.missing.len())).await
-    }
-
-    /// What large files of that release become others by, where the host can do that.
-    async fn edits(
-        &self,
-        release: ReleaseId,
-        difference: &Difference,
-        there: &Facts,
-    ) -> Result<Arc<Edits>, HostError> {
-        let digest = releases(there).into_iter().find(|(id, _)| *id == release);
-        match digest.and_then(|(_, digest)| digest.parse().ok()) {
-            Some(digest) if self.codec == Codec::Zstd => {
-                self.artifact.edits(digest, &difference.missing).await.map_err(reading)
-            }
-            _ => Ok(Arc::default()),
-        }
     }
 
     /// No file at all: the host says what it needs.
@@ -264,7 +247,7 @@ impl<W: Wire> Upload<'_, W> {
             Some((_, difference)) => difference.patch.clone(),
             None => self.artifact.listed().await.map_err(reading)?.gzipped.clone(),
         };
-        let mut args = self.manifest_args(form, Some(&manifest)).await?;
+        let mut args = self.manifest_args(form, Some(&manifest), 0).await?;
         args.extend(self.sources(there, base.map(|(release, _)| release)));
         let links = self.artifact.pack(&[], true, self.codec).await.map_err(reading)?;
         let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
@@ -289,11 +272,16 @@ impl<W: Wire> Upload<'_, W> {
         .await
     }
 
-    async fn manifest_args(&self, form: &str, patch: Option<&Bytes>) -> Result<Vec<String>, HostError> {
+    async fn manifest_args(
+        &self,
+        form: &str,
+        patch: Option<&Bytes>,
+        edits: usize,
+    ) -> Result<Vec<String>, HostError> {
         let listed = self.artifact.listed().await.map_err(reading)?;
         let bytes = patch.unwrap_or(&listed.gzipped).len();
         let codec = self.codec.name().to_owned();
-        Ok(vec![form.to_owned(), codec, bytes.to_string(), "0".to_owned(), listed.digest.to_string()])
+        Ok(vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), listed.digest.to_string()])
     }
 
     /// The ids of the releases to take from, the base first.

@@ -3,9 +3,10 @@
 //!
 //! Both contents of one file at a time are in memory, which is why there is a limit.
 
+use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::Digest as _;
@@ -16,6 +17,8 @@ use super::super::cache::Cache;
 use super::super::contents::Contents;
 use super::super::press::Codec;
 use super::super::tarball;
+use super::pack;
+use super::pack::Wanted;
 use crate::release::Digest;
 use crate::release::Entry;
 use crate::release::EntryKind;
@@ -47,21 +50,23 @@ pub(super) fn make(
 ) -> Edits {
     let mut edits = Edits::default();
     let Some((cache, source)) = cache.zip(source) else { return edits };
-    let old = cache.manifest(&base).and_then(|text| Manifest::from_bytes(&text).ok());
+    let entry =
+        |place: &u32| Some((*place, manifest.entries.get(*place as usize).filter(|entry| is_large(entry))?));
+    let large: Vec<(u32, &Entry)> = files.iter().filter_map(entry).collect();
+    // Hardly a deploy has any, and reading the old manifest takes a while.
+    let old = if large.is_empty() { None } else { cache.manifest(&base) };
+    let old = old.and_then(|text| Manifest::from_bytes(&text).ok()).map(Arc::new);
     let Some(old) = old else { return edits };
     let mut tar = Vec::new();
-    for place in files {
-        let made = manifest.entries.get(*place as usize).and_then(|entry| {
-            let before = old.entries.iter().find(|before| before.path == entry.path)?;
-            is_large(before).then_some(())?;
-            is_large(entry).then_some(())?;
-            edit(cache, base, (&old, before), source, entry).ok().flatten().map(|edit| (entry, edit))
-        });
-        if let Some((entry, edit)) = made {
+    for (place, entry) in large {
+        let before =
+            (0..).zip(&old.entries).find(|(_, before)| before.path == entry.path && is_large(before));
+        let made = before.and_then(|before| edit(cache, base, (&old, before), source, entry).ok().flatten());
+        if let Some(edit) = made {
             // The first line is the header.
             let name = (place + 2).to_string().into_bytes();
             tarball::plain(&mut tar, &name, entry, &edit);
-            edits.files.push(*place);
+            edits.files.push(place);
         }
     }
     if !edits.files.is_empty() {
@@ -78,16 +83,16 @@ fn is_large(entry: &Entry) -> bool {
 fn edit(
     cache: &Cache,
     base: Digest,
-    (manifest, before): (&Manifest, &Entry),
+    (manifest, (place, before)): (&Arc<Manifest>, (u32, &Entry)),
     source: &Contents,
     entry: &Entry,
 ) -> io::Result<Option<Vec<u8>>> {
-    let (EntryKind::File { digest, size, .. }, EntryKind::File { digest: old_digest, .. }) =
+    let (EntryKind::File { digest, size, .. }, EntryKind::File { digest: old_digest, size: old_size, .. }) =
         (&entry.kind, &before.kind)
     else {
         return Ok(None);
     };
-    let old = content(cache, base, manifest, before)?;
+    let old = content(cache, base, manifest, place, *old_size)?;
     if Digest(Sha256::digest(&old).into()) != *old_digest {
         return Ok(None);
     }
@@ -104,22 +109,21 @@ fn edit(
     Ok((out.len() as u64 <= size / WORTH).then_some(out))
 }
 
-/// The content of a file of an artifact in the cache, whatever it is.
-fn content(cache: &Cache, artifact: Digest, manifest: &Manifest, wanted: &Entry) -> io::Result<Vec<u8>> {
-    let mut tar = Codec::Zstd.reader(std::fs::File::open(cache.artifact(&artifact))?)?;
-    for entry in &manifest.entries {
-        let head = tarball::header(entry).len() as u64;
-        let padded = tarball::padded(entry);
-        if entry.path != wanted.path {
-            io::copy(&mut tar.by_ref().take(head + padded), &mut io::sink())?;
-            continue;
-        }
-        io::copy(&mut tar.by_ref().take(head), &mut io::sink())?;
-        let mut content = Vec::new();
-        if let EntryKind::File { size, .. } = entry.kind {
-            tar.take(size).read_to_end(&mut content)?;
-        }
-        return Ok(content);
-    }
-    Ok(Vec::new())
+/// The content of a file of an artifact in the cache.
+fn content(
+    cache: &Cache,
+    artifact: Digest,
+    manifest: &Arc<Manifest>,
+    place: u32,
+    size: u64,
+) -> io::Result<Vec<u8>> {
+    let tar = Codec::Zstd.reader(File::open(cache.artifact(&artifact))?)?;
+    let wanted =
+        Wanted { manifest: Arc::clone(manifest), files: vec![place], links: false, codec: Codec::Zstd };
+    let mut entry = Vec::new();
+    pack::select(tar, &wanted, &mut entry)?;
+    let head = manifest.entries.get(place as usize).map(tarball::header).unwrap_or_default();
+    entry.drain(..head.len());
+    entry.truncate(usize::try_from(size).map_err(io::Error::other)?);
+    Ok(entry)
 }

@@ -170,7 +170,8 @@ pub(super) fn cut(path: &Path, wanted: &Wanted) -> io::Result<Pack> {
     }
 }
 
-fn select(mut artifact: impl Read, wanted: &Wanted, out: &mut impl Write) -> io::Result<()> {
+/// Copies what is wanted of an artifact's tar.
+pub(super) fn select(mut artifact: impl Read, wanted: &Wanted, out: &mut impl Write) -> io::Result<()> {
     let mut head = Vec::new();
     // What follows the last one need not be read.
     for (entry, is_wanted) in wanted.entries() {
