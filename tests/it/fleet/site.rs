@@ -281,6 +281,16 @@ impl Site {
             .all(|answers| *answers)
     }
 
+    /// Whether every worker on every host runs where `current` leads.
+    fn all_have_arrived(&self) -> bool {
+        let arrived = |host: &Host| {
+            let current = self.current(host);
+            let workers = self.workers(host);
+            workers.len() >= self.instances && workers.into_values().all(|cwd| Some(cwd) == current)
+        };
+        self.on_every_host(arrived).into_iter().all(|arrived| arrived)
+    }
+
     /// This user's processes on a host that neither systemd nor PM2 nor the app accounts for: what a
     /// deploy left. Each is a line of pid and command.
     pub(crate) fn strangers(&self, host: &Host) -> Vec<String> {
@@ -391,9 +401,11 @@ impl Drop for Site {
     }
 }
 
-/// Waits until the app on every host answers with that version.
+/// Waits until the app on every host answers with that version, and every worker has come to the release: one that
+/// was forked a moment ago, when another already answers, is where PM2's daemon is (`/` after a boot).
 pub(crate) fn wait_until_all_answer(site: &Site, version: &str) {
     fleet::eventually(PATIENCE, &format!("every host to answer with {version}"), || site.all_answer(version));
+    fleet::eventually(PATIENCE, "every worker to run where `current` leads", || site.all_have_arrived());
 }
 
 /// The symbolic links below a directory, but for an upload that was cut off, which may have some.
