@@ -6,7 +6,7 @@
 #
 # From the client, a line an intent: "SEQ NAME ARGUMENTS". To it: "ok SEQ", "failed SEQ CODE", and
 # "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
-#   in LINE   from the client      eof    it is gone        tick   a second passed
+#   in LINE   from the client      eof    it is gone        tick N seconds passed
 #   say ...   from the action      done N CODE   the action ended
 #   received  from beside: every file of the release is there and proven
 # To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this process.
@@ -47,15 +47,7 @@ guardian() {
         printf 'eof\n' >&3
     ) >/dev/null 2>&1 &
     reader=$!
-    (
-        trap '' HUP TERM INT PIPE
-        exec 4<&-
-        while kill -0 "$guardian_pid" 2>/dev/null; do
-            sleep 1
-            printf 'tick\n' >&3
-        done
-    ) >/dev/null 2>&1 &
-    ticker=$!
+    start_ticking 4
     exec 4<&-
     action_seq=$lock_seq
     if each_dead_run false; then
@@ -83,27 +75,60 @@ guardian() {
                 received=1
                 go_on
                 ;;
-            tick) ticked ;;
+            tick) ticked "$rest" ;;
             eof) client_gone "the connection to the client ended" ;;
         esac
     done
-    # The ticker's `sleep` with it. (bash would tell of it.)
-    exec 2>/dev/null
-    kill -STOP "$ticker"
-    # Not every kernel tells a process's children; looking for them costs as much as there are processes.
-    read -r ticks <"/proc/$ticker/task/$ticker/children" || ticks=$(family "$ticker")
-    # shellcheck disable=SC2086
-    kill -KILL "$reader" "$ticker" $ticks
+    stop_ticking
+    kill -KILL "$reader" 2>/dev/null
     return 0
+}
+
+# start_ticking SECONDS: tells that they passed, again and again. While nothing is switched nobody waits for a second,
+# and each tick is a process, on a machine that may have many guardians.
+start_ticking() {
+    ticking_every=$1
+    (
+        trap '' HUP TERM INT PIPE
+        exec 4<&-
+        while kill -0 "$guardian_pid" 2>/dev/null; do
+            sleep "$ticking_every"
+            printf 'tick %s\n' "$ticking_every" >&3
+        done
+    ) >/dev/null 2>&1 &
+    ticker=$!
+}
+
+# stop_ticking: the ticker's `sleep` with it.
+stop_ticking() {
+    kill -STOP "$ticker"
+    # Not every kernel tells a process's children; looking for them costs as much as there are processes. What it tells
+    # ends without a newline, which `read` takes for a failure.
+    ticking=
+    if [ -r "/proc/$ticker/task/$ticker/children" ]; then
+        read -r ticking <"/proc/$ticker/task/$ticker/children" || :
+    else
+        ticking=$(family "$ticker")
+    fi
+    # shellcheck disable=SC2086
+    kill -KILL "$ticker" $ticking
+} 2>/dev/null
+
+# hurry: from now on seconds count.
+hurry() {
+    [ "$ticking_every" != 1 ] || return 0
+    stop_ticking
+    start_ticking 1
 }
 
 answer() { [ -n "$gone" ] || printf '%s\n' "$1"; }
 
+# ticked SECONDS: so many passed.
 ticked() {
-    silence=$((silence + 1))
+    silence=$((silence + $1))
     # Until what was left here is settled the client has nothing to say.
     [ "$action" != recover ] || silence=0
-    [ -z "$action" ] || watch_action
+    [ -z "$action" ] || watch_action "$1"
     [ -z "$gone" ] || return 0
     if [ -e "$RUN/order" ]; then
         ordered
@@ -128,11 +153,12 @@ ordered() {
     client_gone "$line ordered it"
 }
 
-# watch_action: ends an action that takes too long, and notices one that was killed and could not say
+# watch_action SECONDS: ends an action that takes too long, and notices one that was killed and could not say
 # that it ended.
 watch_action() {
-    action_left=$((action_left - 1))
-    if [ "$action_left" -eq 0 ]; then
+    [ "$action_left" -le 0 ] || action_left=$((action_left - $1))
+    if [ "$action_left" -le 0 ] && [ -z "$action_late" ]; then
+        action_late=1
         action_code=124
         printf 'took longer than %s s and was ended\n' "$action_limit" >>"$RUN/out/$action"
         (end_entries "$RUN/pg/$action_entry".*) >/dev/null 2>&1 &
@@ -147,8 +173,9 @@ watch_action() {
         # It has registered, and does not live to say how it ended.
         [ "$action_patience" -le 3 ] || action_patience=3
     done
-    action_patience=$((action_patience - 1))
-    [ "$action_patience" -eq 0 ] || return 0
+    [ "$action_patience" -gt 0 ] || return 0
+    action_patience=$((action_patience - $1))
+    [ "$action_patience" -le 0 ] || return 0
     # It may have been a part of it only; the rest must not go on while others are asked for.
     (
         end_entries "$RUN/pg/$action_entry".*
@@ -250,7 +277,7 @@ do_next() {
             ;;
         prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | setup:locked | activate:locked | recheck:verified | commit:verified | \
             commit:committed | finish:committed | finish:finished | finish:locked)
-            [ "$name" != activate ] || stage=switched
+            [ "$name" != activate ] || { stage=switched && hurry; }
             action_seq=$seq
             act "$name" "$args"
             ;;
@@ -281,7 +308,7 @@ begin() {
     fi
 }
 
-# act NAME [TEXT]: runs work_NAME outside of this session, with a deadline in ticks.
+# act NAME [TEXT]: runs work_NAME outside of this session, with a deadline in seconds.
 act() {
     action=$1
     action_n=$((action_n + 1))
@@ -294,6 +321,7 @@ act() {
         *) action_limit=1800 ;;
     esac
     action_left=$action_limit
+    action_late=
     action_code=137
     # Until it has registered, a busy host may take a while.
     action_patience=60
@@ -438,6 +466,7 @@ undrains() { [ -n "$gone" ] && [ -e "$RUN/drained" ]; }
 # journal: what is committed already is not undone (97).
 put_back() {
     rm -f "$RUN/open"
+    hurry
     dismiss
     stage=reverting
     if [ -n "$gone" ]; then

@@ -44,14 +44,16 @@ count_left() {
     [ ! -f "$1/attempt" ] || look_left=$((look_left + 1))
 }
 
-# order TOKEN: has the living guardian of that attempt put its host back; it looks for this at each tick.
-# Complete from the moment it is seen.
+# order TOKEN: has the living guardian of that attempt put its host back; it looks for this at each tick, and is told
+# of it. Complete from the moment it is seen.
 order() {
     order_to=$PRIVATE/run/$1
     read_lock "$PRIVATE/lock" && [ "$lock_token" = "$1" ] && ours "$order_to" || return 1
     plain "$OWNER"
     printf '%s\n' "$line" >"$order_to/order.$TOKEN" &&
-        mv -f "$order_to/order.$TOKEN" "$order_to/order"
+        mv -f "$order_to/order.$TOKEN" "$order_to/order" || return
+    # Opened for both ways, which waits for nobody.
+    [ ! -p "$order_to/fifo" ] || printf 'tick 0\n' 1<>"$order_to/fifo"
 }
 
 # freeze_line: the freeze, in one line.
