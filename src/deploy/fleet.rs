@@ -159,7 +159,8 @@ impl<H: Host> Fleet<H> {
     {
         let asked: BTreeSet<usize> = places.into_iter().filter(|place| *place < self.members.len()).collect();
         let start = |(place, member)| {
-            let work = work(member);
+            // A future that holds another takes the room of two.
+            let work = Box::pin(work(member));
             async move { (place, work.await) }
         };
         let chosen = asked.iter().filter_map(|place| self.members.get(*place).map(|member| (*place, member)));

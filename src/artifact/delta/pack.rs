@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::super::compress;
@@ -34,6 +36,8 @@ const CHUNK: u64 = 256 * 1024;
 pub struct Pack {
     file: Arc<File>,
     size: Size,
+    /// What is all of a small one: read once for all hosts, which ask for it at about the same time.
+    first: OnceCell<Bytes>,
 }
 
 #[derive(Debug)]
@@ -45,11 +49,16 @@ enum Size {
 
 impl Pack {
     pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(File::open(path)?), size: Size::Known(bytes) })
+        Ok(Self::of(File::open(path)?, bytes))
     }
 
     pub(super) fn growing(file: &Arc<File>, storing: &Storing, tar_bytes: u64) -> Self {
-        Self { file: Arc::clone(file), size: Size::Growing(storing.clone(), tar_bytes) }
+        let size = Size::Growing(storing.clone(), tar_bytes);
+        Self { file: Arc::clone(file), size, first: OnceCell::new() }
+    }
+
+    fn of(file: File, bytes: u64) -> Self {
+        Self { file: Arc::new(file), size: Size::Known(bytes), first: OnceCell::new() }
     }
 
     /// Its size, if that is known already.
@@ -78,10 +87,25 @@ impl Pack {
         if size == 0 {
             return Ok(Bytes::new());
         }
+        match self.size {
+            Size::Known(_) if offset == 0 => self.first.get_or_try_init(|| self.read(0, size)).await.cloned(),
+            _ => self.read(offset, size).await,
+        }
+    }
+
+    async fn read(&self, offset: u64, size: u64) -> io::Result<Bytes> {
         let file = Arc::clone(&self.file);
         super::blocking(move || {
-            let mut chunk = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-            file.read_exact_at(&mut chunk, offset)?;
+            let mut chunk = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
+            // Into room that nobody has to fill with zeros first.
+            while chunk.len() < chunk.capacity() {
+                let at = offset + chunk.len() as u64;
+                match rustix::io::pread(&file, spare_capacity(&mut chunk), at) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Ok(chunk.into())
         })
         .await
@@ -135,8 +159,9 @@ pub(super) fn collect(
             for (entry, _) in wanted.entries().filter(|(_, is_wanted)| *is_wanted) {
                 chunks.write_all(&tarball::header(entry))?;
                 if let EntryKind::File { size, digest, .. } = entry.kind {
-                    source
-                        .copy(entry, (size, digest), &mut buffer, &never, |bytes| chunks.write_all(bytes))?;
+                    source.copy(entry, (size, Some(digest)), &mut buffer, &never, |bytes| {
+                        chunks.write_all(bytes)
+                    })?;
                     chunks.write_all(tarball::padding(size))?;
                 }
             }
@@ -144,7 +169,7 @@ pub(super) fn collect(
         },
     );
     match written {
-        Ok(written) => Ok(Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) })),
+        Ok(written) => Ok(Ok(Pack::of(out, written.compressed_bytes))),
         Err(CompressError::Producer(Trouble::Because(error))) => Ok(Err(error)),
         Err(CompressError::Producer(Trouble::Output(error)) | CompressError::Output(error)) => Err(error),
     }
@@ -165,7 +190,7 @@ pub(super) fn cut(path: &Path, wanted: &Wanted) -> io::Result<Pack> {
         },
     );
     match written {
-        Ok(written) => Ok(Pack { file: Arc::new(out), size: Size::Known(written.compressed_bytes) }),
+        Ok(written) => Ok(Pack::of(out, written.compressed_bytes)),
         Err(CompressError::Output(error) | CompressError::Producer(error)) => Err(error),
     }
 }
