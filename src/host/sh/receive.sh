@@ -172,7 +172,8 @@ receive_into() {
     [ ! -e "$RUN/receive.failed" ] || rm -rf "$RUN/receive.failed"
     {
         unpack || mkdir "$RUN/receive.failed"
-    } | tar -xopvf - -C "$1" >"$RUN/names" && [ ! -e "$RUN/receive.failed" ]
+        # GNU tar would read 10 KiB at a time; others do not look there.
+    } | TAR_OPTIONS=-b256 tar -xopvf - -C "$1" >"$RUN/names" && [ ! -e "$RUN/receive.failed" ]
 }
 
 unpack() {
