@@ -6,6 +6,9 @@ mib=1024
 prepare() {
     local who
     start_sshd
+    # What the client keeps would lie on a disk of its own; on the host's, every sync of the host would wait for it.
+    mkdir -p "$HOME/.cache/rdeploy"
+    mount -t tmpfs tmpfs "$HOME/.cache/rdeploy"
     for who in "${contenders[@]}"; do
         mkdir -p "$(tree_of "$who")"
         [[ -d $BENCH_DIR/blocks ]] || trees blocks "$BENCH_DIR/blocks" $((mib << 20))
@@ -33,7 +36,8 @@ start_sshd() {
 
 # Nothing is there, nothing is left here of the time before, and the disk has nothing to do.
 before() {
-    rm -rf "$BENCH_DIR/srv" "$HOME/.cache/rdeploy"
+    rm -rf "$BENCH_DIR/srv"
+    find "$HOME/.cache/rdeploy" -mindepth 1 -delete
     mkdir -p "$BENCH_DIR/srv/$1"
     sync
 }
