@@ -219,7 +219,7 @@ impl Cache {
             key: key(manifest),
             tar_bytes: written.bytes,
             compressed_bytes: written.compressed_bytes,
-            chunks_sha256: index::sum(&listed).to_string(),
+            chunks_sha256: index::name(&listed).to_string(),
         };
         let json = serde_json::to_vec(&meta).map_err(|error| self.cannot("write to", error.into()))?;
         temporary.persist(self.artifact(&digest)).map_err(|error| self.cannot("write to", error.error))?;
@@ -270,7 +270,7 @@ impl Cache {
     fn verified(&self, digest: &Digest, meta: &Meta) -> Option<Stored> {
         let path = self.artifact(digest);
         let listed = fs::read_to_string(self.file(digest, "chunks")).ok()?;
-        let is_listed = index::sum(&listed).to_string() == meta.chunks_sha256;
+        let is_listed = index::name(&listed).to_string() == meta.chunks_sha256;
         if !is_listed || !index::agrees(&path, &listed, meta.compressed_bytes) {
             return None;
         }

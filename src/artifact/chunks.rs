@@ -14,6 +14,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::contents::Contents;
+use super::digests::Proof;
 use super::store::StoreError;
 use super::tarball;
 use crate::release::Digest;
@@ -31,7 +32,7 @@ const MAX: u64 = 2 * 1024 * 1024;
 pub(super) const PIECE: u64 = 1024 * 1024;
 
 /// The digests of the pieces of the files that have more than one, by their places in the manifest.
-pub(super) type Pieces = HashMap<usize, Vec<Digest>>;
+pub(super) type Pieces = HashMap<usize, Vec<blake3::Hash>>;
 
 /// A part of the tar.
 #[derive(Debug, Default)]
@@ -127,8 +128,8 @@ impl Chunk {
             hasher.update(&span.head);
             hasher.update(span.bytes.to_le_bytes());
             hasher.update([u8::from(span.is_last)]);
-            if let Some(Digest(digest)) = span.digest(manifest, pieces) {
-                hasher.update(digest);
+            if let Some(proof) = span.proof(manifest, pieces) {
+                hasher.update(proof.as_bytes());
             }
         }
         hasher.update([u8::from(self.is_end)]);
@@ -146,8 +147,8 @@ impl Chunk {
         for span in &self.spans {
             out.extend_from_slice(&span.head);
             let entry = manifest.entries.get(span.place);
-            if let Some((entry, digest)) = entry.zip(span.digest(manifest, pieces)) {
-                contents.append(entry, span.offset, (span.bytes, digest), &mut out)?;
+            if let Some((entry, proof)) = entry.zip(span.proof(manifest, pieces)) {
+                contents.append(entry, span.offset, (span.bytes, proof), &mut out)?;
             }
             if span.is_last {
                 out.extend_from_slice(tarball::padding(span.bytes));
@@ -161,15 +162,15 @@ impl Chunk {
 }
 
 impl Span {
-    /// The digest of its content; nothing of what has none.
-    fn digest(&self, manifest: &Manifest, pieces: &Pieces) -> Option<Digest> {
+    /// What proves its content; nothing of what has none.
+    fn proof(&self, manifest: &Manifest, pieces: &Pieces) -> Option<Proof> {
         match manifest.entries.get(self.place)?.kind {
-            EntryKind::File { size, digest, .. } if size <= PIECE => Some(digest),
+            EntryKind::File { size, digest, .. } if size <= PIECE => Some(Proof::Whole(digest)),
             EntryKind::File { .. } => {
                 let piece = usize::try_from(self.offset / PIECE).ok();
-                let digest = piece.and_then(|piece| pieces.get(&self.place)?.get(piece));
+                let hash = piece.and_then(|piece| pieces.get(&self.place)?.get(piece));
                 // What nobody summed is like nothing.
-                Some(digest.copied().unwrap_or(Digest([0; 32])))
+                Some(Proof::Piece(hash.copied().unwrap_or(blake3::Hash::from_bytes([0; 32]))))
             }
             EntryKind::Directory | EntryKind::Symlink { .. } => None,
         }

@@ -220,6 +220,7 @@ mod tests {
     use super::*;
 
     const GZIP: (Codec, Effort) = (Codec::Gzip, Effort::Usual);
+    const ZSTD: (Codec, Effort) = (Codec::Zstd, Effort::More);
 
     /// Bytes that neither compress to nothing nor not at all.
     fn sample(size: usize) -> Vec<u8> {
@@ -273,15 +274,17 @@ mod tests {
         };
         let dense: Vec<u8> = (0..2 * CHUNK + 99_999).map(|_| noise()).collect();
         let data = [sample(CHUNK), dense.clone(), sample(CHUNK / 2)].concat();
-        let mut out = Vec::new();
-        compress(GZIP, &mut out, |_, _| {}, |chunks| chunks.write_all(&data)).unwrap();
-        let mut back = Vec::new();
-        flate2::read::GzDecoder::new(out.as_slice()).read_to_end(&mut back).unwrap();
-        assert!(back == data);
-        let inside = |part: &[u8]| out.windows(part.len()).any(|window| window == part);
-        assert!(inside(&dense[CHUNK / 2..CHUNK / 2 + 1000]));
-        assert!(!inside(&data[..1000]));
-        assert!(out.len() < data.len());
+        for how in [GZIP, ZSTD] {
+            let mut out = Vec::new();
+            compress(how, &mut out, |_, _| {}, |chunks| chunks.write_all(&data)).unwrap();
+            let mut back = Vec::new();
+            how.0.reader(out.as_slice()).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == data, "{how:?}");
+            let inside = |part: &[u8]| out.windows(part.len()).any(|window| window == part);
+            assert!(inside(&dense[CHUNK / 2..CHUNK / 2 + 1000]), "{how:?}");
+            assert!(!inside(&data[..CHUNK / 2]), "{how:?}");
+            assert!(out.len() < data.len(), "{how:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
+use super::digests::Proof;
 use super::pack::full_path;
 use super::problem::shown;
 use super::source;
@@ -64,11 +65,11 @@ impl Contents {
         })
     }
 
-    /// Copies a whole file, if it has that size and digest still.
+    /// Copies a whole file, if it has that size and digest still; without a digest, somebody else compares what is read.
     pub(super) fn copy(
         &self,
         entry: &Entry,
-        (size, digest): (u64, Digest),
+        (size, digest): (u64, Option<Digest>),
         buffer: &mut [u8],
         cancel: &CancellationToken,
         mut out: impl FnMut(&[u8]) -> io::Result<()>,
@@ -76,7 +77,7 @@ impl Contents {
         let read = |source| Trouble::Because(StoreError::Read { path: shown(&entry.path), source });
         let changed = || Trouble::Because(StoreError::Changed { path: shown(&entry.path) });
         let mut content = self.open(entry, 0).map_err(read)?;
-        let mut hasher = Sha256::new();
+        let mut proof = digest.map(|digest| (Sha256::new(), digest));
         let mut left = size;
         loop {
             if cancel.is_cancelled() {
@@ -90,21 +91,23 @@ impl Contents {
             };
             left = left.checked_sub(count as u64).ok_or_else(changed)?;
             let bytes = buffer.get(..count).unwrap_or_default();
-            hasher.update(bytes);
+            if let Some((hasher, _)) = &mut proof {
+                hasher.update(bytes);
+            }
             out(bytes)?;
         }
-        if left != 0 || Digest(hasher.finalize().into()) != digest {
+        if left != 0 || proof.is_some_and(|(hasher, digest)| Digest(hasher.finalize().into()) != digest) {
             return Err(changed());
         }
         Ok(())
     }
 
-    /// Appends `size` bytes of a file from `offset` on, if they have that digest still.
+    /// Appends `size` bytes of a file from `offset` on, if they are what they were still.
     pub(super) fn append(
         &self,
         entry: &Entry,
         offset: u64,
-        (size, digest): (u64, Digest),
+        (size, proof): (u64, Proof),
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let read = |source| StoreError::Read { path: shown(&entry.path), source };
@@ -114,7 +117,7 @@ impl Contents {
             content.take(size).read_to_end(out).map_err(read)?;
         }
         let bytes = out.get(start..).unwrap_or_default();
-        if bytes.len() as u64 != size || Digest(Sha256::digest(bytes).into()) != digest {
+        if bytes.len() as u64 != size || !proof.holds_for(bytes) {
             return Err(StoreError::Changed { path: shown(&entry.path) });
         }
         Ok(())

@@ -24,27 +24,28 @@ pub(super) struct Known {
     pub(super) bytes: u64,
     /// How many it has compressed.
     pub(super) compressed: u64,
-    /// sha256 of those.
-    pub(super) sum: Digest,
+    /// CRC-32 of those. That they are no other bytes by chance is all that it has to tell: what is unpacked of them is
+    /// compared with the manifest.
+    pub(super) sum: u32,
 }
 
 /// The first line; another one, where chunks are named or compressed in another way.
-const HEADER: &str = "rdeploy-chunks 2\n";
+const HEADER: &str = "rdeploy-chunks 3\n";
 
 /// Returns the text form: a line for each chunk, and one for all of them.
 pub(super) fn to_text(chunks: &[Known]) -> String {
     let mut text = HEADER.to_owned();
     for Known { name, bytes, compressed, sum } in chunks {
-        let _ = writeln!(text, "{name} {bytes} {compressed} {sum}");
+        let _ = writeln!(text, "{name} {bytes} {compressed} {sum:08x}");
     }
-    let sum = Digest(Sha256::digest(&text).into());
+    let sum = name(&text);
     text + &format!("{sum}\n")
 }
 
 /// Reads the text form; nothing, if it is damaged or of another version.
 pub(super) fn from_text(text: &str) -> Option<Vec<Known>> {
     let (chunks, sum) = text.split_at_checked(text.len().checked_sub(65)?)?;
-    if Digest(Sha256::digest(chunks).into()) != sum.strip_suffix('\n')?.parse().ok()? {
+    if name(chunks) != sum.strip_suffix('\n')?.parse().ok()? {
         return None;
     }
     let line = |line: &str| {
@@ -53,15 +54,20 @@ pub(super) fn from_text(text: &str) -> Option<Vec<Known>> {
             name: words.next()?.parse().ok()?,
             bytes: words.next()?.parse().ok()?,
             compressed: words.next()?.parse().ok()?,
-            sum: words.next()?.parse().ok()?,
+            sum: u32::from_str_radix(words.next()?, 16).ok()?,
         })
     };
     chunks.strip_prefix(HEADER)?.lines().map(line).collect()
 }
 
 /// Names a list.
-pub(super) fn sum(text: &str) -> Digest {
-    sha(text.as_bytes())
+pub(super) fn name(text: &str) -> Digest {
+    Digest(Sha256::digest(text).into())
+}
+
+/// The checksum of a compressed chunk.
+pub(super) fn sum_of(compressed: &[u8]) -> u32 {
+    crc32fast::hash(compressed)
 }
 
 /// Whether an artifact consists of just the chunks of a list, and has that size.
@@ -74,16 +80,12 @@ pub(super) fn agrees(artifact: &Path, list: &str, bytes: u64) -> bool {
             return false;
         };
         buffer.resize(usize::try_from(chunk.compressed).unwrap_or_default(), 0);
-        if file.read_exact_at(&mut buffer, offset).is_err() || sha(&buffer) != chunk.sum {
+        if file.read_exact_at(&mut buffer, offset).is_err() || sum_of(&buffer) != chunk.sum {
             return false;
         }
         offset = end;
     }
     offset == bytes && file.metadata().is_ok_and(|metadata| metadata.len() == bytes)
-}
-
-fn sha(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
 }
 
 /// The chunks of some artifacts made earlier.
@@ -124,7 +126,7 @@ impl Earlier {
         let size = Some(known.compressed).filter(|size| *size <= most)?;
         let mut compressed = vec![0; usize::try_from(size).ok()?];
         file.read_exact_at(&mut compressed, *offset).ok()?;
-        (sha(&compressed) == known.sum).then_some(())?;
+        (sum_of(&compressed) == known.sum).then_some(())?;
         Some(Block { compressed, crc: 0, bytes, label: *known })
     }
 }

@@ -7,6 +7,7 @@ mod chunks;
 mod compress;
 mod contents;
 mod delta;
+mod digests;
 mod git;
 mod hashes;
 mod index;

@@ -19,6 +19,7 @@ use super::choose;
 use super::choose::ChooseError;
 use super::choose::Chosen;
 use super::choose::Found;
+use super::chunks::Pieces;
 use super::contents::Contents;
 use super::git;
 use super::hashes::Hashes;
@@ -101,10 +102,10 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
     let chosen = choose::choose(&choose::Request { root, build, linked, cache: cache.dir(), cancel })?;
     note(&chosen, events);
     let contents = Arc::new(Contents::Tree(chosen.source.clone()));
-    let store = |manifest| store(request, manifest, &contents, events);
+    let store = |(manifest, pieces)| store(request, manifest, &contents, pieces, events);
     let mut hashes = Hashes::load(cache, &chosen.source);
-    let (manifest, guessed) = hash(&chosen, &mut hashes, events, cancel)?;
-    let (manifest, stored, reused) = match store(manifest) {
+    let (hashed, guessed) = hash(&chosen, &mut hashes, events, cancel)?;
+    let (manifest, stored, reused) = match store(hashed) {
         // What an earlier run knew may be what is wrong, so nothing of it is believed any more.
         Err(StoreError::Changed { .. }) if guessed => {
             hashes.forget();
@@ -120,6 +121,7 @@ fn store(
     request: &PackRequest<'_>,
     manifest: Manifest,
     contents: &Arc<Contents>,
+    pieces: Pieces,
     events: &Events,
 ) -> Result<(Arc<Manifest>, Stored, bool), StoreError> {
     let manifest = Arc::new(manifest);
@@ -130,6 +132,7 @@ fn store(
         cache: request.cache.clone(),
         manifest: Arc::clone(&manifest),
         contents: Arc::clone(contents),
+        pieces,
         cancel: request.cancel.clone(),
     };
     Ok((manifest, making.begin(&Progress::new(events))?, false))
@@ -151,33 +154,41 @@ fn note(chosen: &Chosen, events: &Events) {
     }
 }
 
-/// Makes the manifest of what was chosen; returns whether an earlier run hashed some of it.
+/// Makes the manifest of what was chosen, with the pieces of what was hashed for it; returns whether an earlier run
+/// hashed some of it.
 fn hash(
     chosen: &Chosen,
     hashes: &mut Hashes,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<(Manifest, bool), ChooseError> {
-    let files: Vec<(&[u8], Stamp)> = chosen
-        .entries
-        .iter()
-        .filter_map(|(path, found)| match found {
-            Found::File { stamp, .. } => Some((path.as_slice(), *stamp)),
+) -> Result<((Manifest, Pieces), bool), ChooseError> {
+    let (places, files): (Vec<usize>, Vec<(&[u8], Stamp)>) = (0..)
+        .zip(&chosen.entries)
+        .filter_map(|(place, (path, found))| match found {
+            Found::File { stamp, .. } => Some((place, (path.as_slice(), *stamp))),
             Found::Directory | Found::Symlink { .. } => None,
         })
-        .collect();
+        .unzip();
     let mut digests = hashes.find(&files);
     let guessed = digests.iter().any(Option::is_some);
-    let unknown = files.iter().zip(&mut digests).filter(|(_, digest)| digest.is_none());
+    let unknown = files.iter().zip(&mut digests).zip(places).filter(|((_, digest), _)| digest.is_none());
     let (paths, unknown): (Vec<_>, Vec<_>) = unknown
-        .map(|((path, stamp), digest)| ((full_path(&chosen.source, path), *stamp), (path, digest)))
+        .map(|(((path, stamp), digest), place)| {
+            ((full_path(&chosen.source, path), *stamp), (path, digest, place))
+        })
         .unzip();
-    let mut problems = Problems::default();
+    let (mut problems, mut pieces) = (Problems::default(), Pieces::new());
     let progress = Progress::new(events);
     let began = SystemTime::now();
-    for ((path, digest), result) in unknown.into_iter().zip(source::hash_all(&paths, &progress, cancel)) {
+    let hashed = source::hash_all(&paths, &progress, cancel);
+    for ((path, digest, place), result) in unknown.into_iter().zip(hashed) {
         match result {
-            Ok(hashed) => *digest = Some(hashed),
+            Ok(hashed) => {
+                *digest = Some(hashed.digest);
+                if !hashed.pieces.is_empty() {
+                    pieces.insert(place, hashed.pieces);
+                }
+            }
             Err(HashError::Canceled) => return Err(ChooseError::Canceled),
             Err(error) => problems.push(path, error.to_string()),
         }
@@ -186,7 +197,7 @@ fn hash(
     problems.into_result().map_err(refused)?;
     let digests: Vec<Digest> = digests.into_iter().flatten().collect();
     hashes.keep(&files, &digests, began);
-    Ok((manifest(chosen, digests), guessed))
+    Ok(((manifest(chosen, digests), pieces), guessed))
 }
 
 fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {

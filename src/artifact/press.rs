@@ -1,9 +1,8 @@
 //! Owns how one chunk is compressed, in the formats that hosts can read: zstd, and gzip where they know nothing better.
 //! Chunks put one after the other are one stream of the format.
 //!
-//! In gzip, a chunk ends on a byte boundary (a sync flush); one that samples say is dense already (archives,
-//! images, ciphertext) is stored as it is, which costs hardly more than copying it. In zstd it is a frame, and
-//! dense chunks cost little anyway.
+//! In gzip, a chunk ends on a byte boundary (a sync flush); in zstd it is a frame. One that samples say is dense already
+//! (archives, images, ciphertext) is stored as it is, which costs hardly more than copying it.
 
 use std::io;
 use std::io::Read;
@@ -51,8 +50,9 @@ const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
 /// How much of a chunk is tried, in so many places.
 const SAMPLE: usize = 4096;
 const SAMPLES: usize = 4;
-/// How much a stored block holds at most.
+/// How much a stored block holds at most, in gzip and in zstd.
 const STORED: usize = 65535;
+const RAW: usize = 128 * 1024;
 
 impl Codec {
     /// As hosts are told.
@@ -121,7 +121,7 @@ impl Press {
     pub(super) fn block<L>(&mut self, chunk: &[u8], effort: Effort, label: L) -> io::Result<Block<L>> {
         let (compressed, crc) = match self {
             Self::Gzip(deflate) => {
-                let dense = is_dense(deflate, chunk)?;
+                let dense = is_dense(chunk, |sample| Ok(self::deflate(deflate, sample)?.len()))?;
                 let mut crc = Crc::new();
                 crc.update(chunk);
                 (if dense { stored(chunk) } else { self::deflate(deflate, chunk)? }, crc.sum())
@@ -131,22 +131,27 @@ impl Press {
                     Some(press) => press,
                     None => press.insert(Compressor::new(effort.level())?),
                 };
-                press.set_compression_level(effort.level())?;
-                (press.compress(chunk)?, 0)
+                press.set_compression_level(Effort::Least.level())?;
+                if is_dense(chunk, |sample| Ok(press.compress(sample)?.len()))? {
+                    (raw(chunk), 0)
+                } else {
+                    press.set_compression_level(effort.level())?;
+                    (press.compress(chunk)?, 0)
+                }
             }
         };
         Ok(Block { compressed, crc, bytes: chunk.len() as u64, label })
     }
 }
 
-/// Whether samples of a chunk become hardly smaller.
-fn is_dense(compress: &mut Compress, chunk: &[u8]) -> io::Result<bool> {
+/// Whether samples of a chunk become hardly smaller; told the size that each becomes.
+fn is_dense(chunk: &[u8], mut compressed: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
     if chunk.len() < 2 * SAMPLE * SAMPLES {
         return Ok(false);
     }
     let mut size = 0;
     for sample in chunk.chunks(chunk.len() / SAMPLES).take(SAMPLES) {
-        size += deflate(compress, sample.get(..SAMPLE).unwrap_or(sample))?.len();
+        size += compressed(sample.get(..SAMPLE).unwrap_or(sample))?;
     }
     Ok(size > SAMPLE * SAMPLES / 100 * 98)
 }
@@ -164,6 +169,23 @@ fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
         }
         out.reserve(chunk.len() / 8 + 1024);
     }
+}
+
+/// A chunk as a zstd frame of blocks that are not compressed (RFC 8878, 3.1.1).
+fn raw(chunk: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(chunk.len() + 9 + chunk.len().div_ceil(RAW) * 3);
+    out.extend_from_slice(&EMPTY[..4]);
+    // In one segment, whose size is told in four bytes. No chunk is longer than those can say.
+    out.push(0xa0);
+    out.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+    let mut parts = chunk.chunks(RAW).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = u32::from(parts.peek().is_none());
+        let [low, middle, high, _] = ((part.len() as u32) << 3 | is_last).to_le_bytes();
+        out.extend_from_slice(&[low, middle, high]);
+        out.extend_from_slice(part);
+    }
+    out
 }
 
 /// A chunk in blocks that are not compressed.

@@ -15,12 +15,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use rustix::fs::OFlags;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
+use super::digests::Digests;
+use super::digests::Hashed;
 use super::progress::Progress;
-use crate::release::Digest;
 
 /// More threads than this only wait for the disk.
 const MAX_THREADS: usize = 16;
@@ -81,7 +80,7 @@ pub(super) fn hash_all(
     files: &[(PathBuf, Stamp)],
     progress: &Progress<'_>,
     cancel: &CancellationToken,
-) -> Vec<Result<Digest, HashError>> {
+) -> Vec<Result<Hashed, HashError>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut buffer = vec![0; 128 * 1024];
@@ -93,7 +92,7 @@ pub(super) fn hash_all(
             progress.file_done();
         }
     };
-    let mut results: Vec<(usize, Result<Digest, HashError>)> = thread::scope(|scope| {
+    let mut results: Vec<(usize, Result<Hashed, HashError>)> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads().min(files.len())).map(|_| scope.spawn(work)).collect();
         let mut results = work();
         for other in others {
@@ -114,12 +113,12 @@ fn hash(
     buffer: &mut [u8],
     progress: &Progress<'_>,
     cancel: &CancellationToken,
-) -> Result<Digest, HashError> {
+) -> Result<Hashed, HashError> {
     let mut file = open(path)?;
     if stamp.was_written(Stamp::of(&file.metadata()?)) {
         return Err(HashError::Changed);
     }
-    let mut hasher = Sha256::new();
+    let mut digests = Digests::of(stamp.size);
     let mut total = 0;
     loop {
         if cancel.is_cancelled() {
@@ -131,12 +130,12 @@ fn hash(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        digests.update(buffer.get(..count).unwrap_or_default());
         total += count as u64;
         progress.bytes_done(count as u64);
     }
     if total != stamp.size || stamp.was_written(Stamp::of(&file.metadata()?)) {
         return Err(HashError::Changed);
     }
-    Ok(Digest(hasher.finalize().into()))
+    Ok(digests.finish())
 }

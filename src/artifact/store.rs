@@ -10,8 +10,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::thread;
 
-use sha2::Digest as _;
-use sha2::Sha256;
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +18,13 @@ use super::cache::CacheError;
 use super::cache::Stored;
 use super::chunks;
 use super::chunks::Chunk;
+use super::chunks::Pieces;
 use super::compress;
 use super::compress::Block;
 use super::compress::CompressError;
 use super::compress::Written;
 use super::contents::Contents;
+use super::index;
 use super::index::Earlier;
 use super::index::Known;
 use super::press::Codec;
@@ -34,7 +34,6 @@ use super::storing::Storing;
 use super::storing::Teller;
 use super::sums;
 use super::sums::Sums;
-use crate::release::Digest;
 use crate::release::Manifest;
 
 /// Why the artifact was not made.
@@ -80,14 +79,16 @@ pub(super) struct Making {
     pub(super) cache: Cache,
     pub(super) manifest: Arc<Manifest>,
     pub(super) contents: Arc<Contents>,
+    /// Of large files that were hashed a moment ago.
+    pub(super) pieces: Pieces,
     pub(super) cancel: CancellationToken,
 }
 
 impl Making {
     /// Names the artifact, and begins to make it in the cache.
     pub(super) fn begin(self, progress: &Progress<'_>) -> Result<Stored, StoreError> {
-        let Self { cache, manifest, contents, cancel } = &self;
-        let sums = sums::sum(manifest, contents, progress, cancel)?;
+        let Self { cache, manifest, contents, cancel, .. } = &self;
+        let sums = sums::sum(manifest, contents, self.pieces.clone(), progress, cancel)?;
         let (digest, tar_bytes) = (sums.digest, sums.bytes);
         let temporary = cache.temporary()?;
         let file = temporary.as_file().try_clone().map_err(|error| cache.cannot("write to", error))?;
@@ -109,7 +110,7 @@ impl Making {
 
     /// Compresses the tar, and puts the artifact in its place.
     fn finish(&self, sums: &Sums, mut temporary: NamedTempFile, teller: &Teller) -> Result<(), StoreError> {
-        let Self { cache, manifest, contents, cancel } = self;
+        let Self { cache, manifest, contents, cancel, .. } = self;
         let tar = Tar { manifest, sums, contents, earlier: &cache.earlier(), cancel };
         let (written, chunks) =
             tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
@@ -169,7 +170,7 @@ impl Tar<'_> {
         let Block { compressed, crc, bytes, label: () } = press
             .block(&bytes, teller.effort(), ())
             .map_err(|source| StoreError::Read { path: "the tar".to_owned(), source })?;
-        let sum = Digest(Sha256::digest(&compressed).into());
+        let sum = index::sum_of(&compressed);
         let label = Known { name, bytes, compressed: compressed.len() as u64, sum };
         Ok(Block { compressed, crc, bytes, label })
     }

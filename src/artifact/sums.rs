@@ -13,11 +13,12 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
-use super::chunks::PIECE;
 use super::chunks::Pieces;
 use super::contents::BUFFER;
 use super::contents::Contents;
 use super::contents::Trouble;
+use super::digests::Digests;
+use super::problem::shown;
 use super::progress::Progress;
 use super::store::StoreError;
 use super::tarball;
@@ -41,21 +42,22 @@ pub(super) struct Sums {
     pub(super) pieces: Pieces,
 }
 
-/// Reads all contents, and hashes the tar that they make.
+/// Reads all contents, and hashes the tar that they make. Of some large files the pieces are known already.
 pub(super) fn sum(
     manifest: &Manifest,
     contents: &Contents,
+    mut pieces: Pieces,
     progress: &Progress<'_>,
     cancel: &CancellationToken,
 ) -> Result<Sums, StoreError> {
-    let mut pieces = Pieces::new();
     thread::scope(|scope| {
         let (parts, waiting) = mpsc::sync_channel(WAITING);
         let hasher = scope.spawn(move || hash(&waiting));
         let mut out = Parts { part: Vec::with_capacity(PART), parts };
         let mut buffer = vec![0; BUFFER];
         let written = tarball::write(manifest, &mut out, |place, entry, out| {
-            let digests = content(entry, contents, &mut buffer, progress, cancel, out)?;
+            let known = pieces.contains_key(&place);
+            let digests = content(entry, known, contents, &mut buffer, progress, cancel, out)?;
             if !digests.is_empty() {
                 pieces.insert(place, digests);
             }
@@ -76,38 +78,34 @@ pub(super) fn sum(
     })
 }
 
-/// Writes a file's content; returns the digests of its pieces, if it has more than one.
+/// Writes a file's content; returns the digests of its pieces, where those are not known and it has more than one.
+/// Where they are, they were made of a content with the file's digest a moment ago, and whoever compresses it compares
+/// it with them.
 fn content(
     entry: &Entry,
+    known: bool,
     contents: &Contents,
     buffer: &mut [u8],
     progress: &Progress<'_>,
     cancel: &CancellationToken,
     out: &mut Parts,
-) -> Result<Vec<Digest>, Trouble> {
+) -> Result<Vec<blake3::Hash>, Trouble> {
     let EntryKind::File { size, digest, .. } = entry.kind else { return Ok(Vec::new()) };
-    let (mut piece, mut room, mut digests) = (Sha256::new(), PIECE, Vec::new());
-    contents.copy(entry, (size, digest), buffer, cancel, |bytes| {
+    let mut digests = (!known).then(|| Digests::of(size));
+    contents.copy(entry, (size, None), buffer, cancel, |bytes| {
         out.write_all(bytes)?;
         progress.bytes_done(bytes.len() as u64);
-        let mut rest = if size > PIECE { bytes } else { &[] };
-        while !rest.is_empty() {
-            let count = rest.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-            piece.update(now);
-            room -= now.len() as u64;
-            if room == 0 {
-                digests.push(Digest(mem::take(&mut piece).finalize().into()));
-                room = PIECE;
-            }
-            rest = later;
+        if let Some(digests) = &mut digests {
+            digests.update(bytes);
         }
         Ok(())
     })?;
-    if room < PIECE {
-        digests.push(Digest(piece.finalize().into()));
+    match digests.map(Digests::finish) {
+        Some(hashed) if hashed.digest != digest => {
+            Err(Trouble::Because(StoreError::Changed { path: shown(&entry.path) }))
+        }
+        hashed => Ok(hashed.map(|hashed| hashed.pieces).unwrap_or_default()),
     }
-    Ok(digests)
 }
 
 /// Hands the tar over to the thread that hashes it.

@@ -175,6 +175,7 @@ fn a_file_that_changes_between_hashing_and_packing_is_refused() {
             cache: project.cache(),
             manifest: Arc::clone(&artifact.manifest),
             contents: Arc::new(contents::Contents::Tree(source.clone())),
+            pieces: chunks::Pieces::new(),
             cancel: CancellationToken::new(),
         };
         let error = making.begin(&progress::Progress::new(&Events::ignored())).unwrap_err();

@@ -72,7 +72,8 @@ fn a_large_file_is_cut_at_fixed_places_of_its_own() {
     let manifest = |size: u64, before: u64| Manifest {
         entries: vec![file("a", before, 1), file("b", size, 2), file("c", 10, 3)],
     };
-    let pieces = |first: u8| Pieces::from([(1, (0..6).map(|n| Digest([n + first; 32])).collect())]);
+    let pieces =
+        |first: u8| Pieces::from([(1, (0..6).map(|n| blake3::Hash::from_bytes([n + first; 32])).collect())]);
     let names = |manifest: &Manifest, pieces: &Pieces| -> Vec<Digest> {
         chunks(manifest).map(|chunk| chunk.name(manifest, pieces)).collect()
     };

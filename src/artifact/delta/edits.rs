@@ -15,6 +15,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::super::cache::Cache;
 use super::super::contents::Contents;
+use super::super::digests::Proof;
 use super::super::press::Codec;
 use super::super::tarball;
 use super::pack;
@@ -97,7 +98,7 @@ fn edit(
         return Ok(None);
     }
     let mut new = Vec::new();
-    source.append(entry, 0, (*size, *digest), &mut new).map_err(io::Error::other)?;
+    source.append(entry, 0, (*size, Proof::Whole(*digest)), &mut new).map_err(io::Error::other)?;
     let mut out = Vec::new();
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(&mut out, LEVEL, &old)?;
     let reach = old.len().max(new.len()) as u64;

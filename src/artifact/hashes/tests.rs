@@ -22,7 +22,7 @@ fn stamp(project: &Project, path: &str) -> Stamp {
 fn hashed(project: &Project, path: &str) -> Digest {
     let events = Events::ignored();
     let files = [(project.path(path), stamp(project, path))];
-    source::hash_all(&files, &Progress::new(&events), &CancellationToken::new()).remove(0).unwrap()
+    source::hash_all(&files, &Progress::new(&events), &CancellationToken::new()).remove(0).unwrap().digest
 }
 
 fn load(project: &Project) -> Hashes {

@@ -22,6 +22,7 @@ use self::scan::Scanned;
 use super::Artifact;
 use super::cache::Cache;
 use super::cache::CacheError;
+use super::chunks::Pieces;
 use super::contents::Contents;
 use super::links;
 use super::links::Node;
@@ -102,7 +103,7 @@ pub fn open(
         None => {
             let contents = Arc::new(Contents::Spool { file: spool, places });
             let (cache, manifest, cancel) = (cache.clone(), Arc::clone(&manifest), cancel.clone());
-            let making = Making { cache, manifest, contents, cancel };
+            let making = Making { cache, manifest, contents, pieces: Pieces::new(), cancel };
             (making.begin(&Progress::new(events))?, false)
         }
     };

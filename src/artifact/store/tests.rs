@@ -26,11 +26,13 @@ fn named(project: &Project) -> Named {
         cache: project.cache(),
         manifest: Arc::clone(&packed.manifest),
         contents: Arc::new(Contents::Tree(project.root())),
+        pieces: Pieces::new(),
         cancel: CancellationToken::new(),
     };
     let events = Events::ignored();
+    let progress = Progress::new(&events);
     let sums =
-        sums::sum(&making.manifest, &making.contents, &Progress::new(&events), &making.cancel).unwrap();
+        sums::sum(&making.manifest, &making.contents, Pieces::new(), &progress, &making.cancel).unwrap();
     assert_eq!(sums.digest, packed.digest);
     let temporary = making.cache.temporary().unwrap();
     let (teller, storing) = Storing::begun(temporary.as_file().try_clone().unwrap());
