@@ -48,8 +48,8 @@ const END: [u8; 2] = [3, 0];
 const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
 
 /// How much of a chunk is tried, in so many places.
-const SAMPLE: usize = 4096;
-const SAMPLES: usize = 4;
+const SAMPLE: usize = 2048;
+const SAMPLES: usize = 16;
 /// How much a stored block holds at most, in gzip and in zstd.
 const STORED: usize = 65535;
 const RAW: usize = 128 * 1024;

@@ -109,6 +109,13 @@ impl Artifact {
         self.deltas.0.listed.get_or_try_init(|| make).await.cloned()
     }
 
+    /// Begins to make that, which every host is told of, so that none waits for it.
+    pub fn list_ahead(&self) {
+        let artifact = self.clone();
+        // Who needs it asks again, and hears of a failure.
+        tokio::spawn(async move { artifact.listed().await });
+    }
+
     /// Compares it with the release of another artifact; nothing, if that artifact's manifest is not in the cache
     /// here any more.
     pub async fn difference(&self, base: Digest) -> io::Result<Option<Arc<Difference>>> {

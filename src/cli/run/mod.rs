@@ -83,7 +83,13 @@ impl Run<'_> {
             }
             checked
         };
-        let build = async { (self.artifact(&build_stop).await, started.elapsed()) };
+        let build = async {
+            let made = self.artifact(&build_stop).await;
+            if let Ok(Some(artifact)) = &made {
+                artifact.list_ahead();
+            }
+            (made, started.elapsed())
+        };
         let both = async { tokio::join!(build, connect) };
         let ((made, built), checked) = tokio::select! {
             both = both => both,
