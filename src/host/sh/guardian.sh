@@ -79,8 +79,10 @@ guardian() {
             eof) client_gone "the connection to the client ended" ;;
         esac
     done
+    # Shells tell of what was killed.
+    exec 2>/dev/null
     stop_ticking
-    kill -KILL "$reader" 2>/dev/null
+    kill -KILL "$reader"
     return 0
 }
 
@@ -112,6 +114,8 @@ stop_ticking() {
     fi
     # shellcheck disable=SC2086
     kill -KILL "$ticker" $ticking
+    # Here, where nobody hears of it.
+    wait "$ticker"
 } 2>/dev/null
 
 # hurry: from now on seconds count.
