@@ -23,15 +23,15 @@ use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// No chunk but the last is smaller.
-const MIN: u64 = 256 * 1024;
+const MIN: u64 = 512 * 1024;
 /// Beyond `MIN`, a chunk ends somewhere in so many bytes, or twice as many.
-const MEAN: u64 = 512 * 1024;
+const MEAN: u64 = 1536 * 1024;
 /// No chunk is larger, but for the end of the tar.
-const MAX: u64 = 2 * 1024 * 1024;
+const MAX: u64 = 4 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 
-/// The digests of the pieces of the files that have more than one, by their places in the manifest.
+/// The digests of the pieces of files, by their places in the manifest; of one that is in one piece, none.
 pub(super) type Pieces = HashMap<usize, Vec<blake3::Hash>>;
 
 /// A part of the tar.

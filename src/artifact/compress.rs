@@ -83,7 +83,8 @@ pub(super) fn run<'a, W: Write + Send, L: Send + 'a, E: Send + 'a>(
     wrote: impl FnMut(&Block<L>, u64) + Send,
     produce: impl FnOnce(&mut Queue<'a, L, E>),
 ) -> Result<Written, CompressError<E>> {
-    let workers = threads();
+    // Each holds some megabytes, and these are faster together than any disk or link.
+    let workers = threads().min(8);
     // The bounds are what limits memory: at most that many chunks wait or are being worked on.
     let (jobs, job_queue) = mpsc::sync_channel::<Job<'a, L, E>>(workers);
     let (order, ordered) = mpsc::sync_channel(workers + 1);

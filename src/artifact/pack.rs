@@ -185,9 +185,7 @@ fn hash(
         match result {
             Ok(hashed) => {
                 *digest = Some(hashed.digest);
-                if !hashed.pieces.is_empty() {
-                    pieces.insert(place, hashed.pieces);
-                }
+                pieces.insert(place, hashed.pieces);
             }
             Err(HashError::Canceled) => return Err(ChooseError::Canceled),
             Err(error) => problems.push(path, error.to_string()),

@@ -79,7 +79,7 @@ pub(super) struct Making {
     pub(super) cache: Cache,
     pub(super) manifest: Arc<Manifest>,
     pub(super) contents: Arc<Contents>,
-    /// Of large files that were hashed a moment ago.
+    /// Of the files that were hashed a moment ago.
     pub(super) pieces: Pieces,
     pub(super) cancel: CancellationToken,
 }

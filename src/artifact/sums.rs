@@ -42,7 +42,7 @@ pub(super) struct Sums {
     pub(super) pieces: Pieces,
 }
 
-/// Reads all contents, and hashes the tar that they make. Of some large files the pieces are known already.
+/// Reads all contents, and hashes the tar that they make. The pieces of what was hashed a moment ago are known already.
 pub(super) fn sum(
     manifest: &Manifest,
     contents: &Contents,
@@ -79,8 +79,7 @@ pub(super) fn sum(
 }
 
 /// Writes a file's content; returns the digests of its pieces, where those are not known and it has more than one.
-/// Where they are, they were made of a content with the file's digest a moment ago, and whoever compresses it compares
-/// it with them.
+/// Where they are, the file had its digest a moment ago, and whoever compresses it compares it once more.
 fn content(
     entry: &Entry,
     known: bool,
