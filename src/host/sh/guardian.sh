@@ -161,8 +161,7 @@ ordered() {
 # that it ended.
 watch_action() {
     [ "$action_left" -le 0 ] || action_left=$((action_left - $1))
-    if [ "$action_left" -le 0 ] && [ -z "$action_late" ]; then
-        action_late=1
+    if [ "$action_left" -le 0 ] && [ "$action_code" != 124 ]; then
         action_code=124
         printf 'took longer than %s s and was ended\n' "$action_limit" >>"$RUN/out/$action"
         (end_entries "$RUN/pg/$action_entry".*) >/dev/null 2>&1 &
@@ -325,7 +324,6 @@ act() {
         *) action_limit=1800 ;;
     esac
     action_left=$action_limit
-    action_late=
     action_code=137
     # Until it has registered, a busy host may take a while.
     action_patience=60
