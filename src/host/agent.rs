@@ -14,16 +14,18 @@ use sha2::Sha256;
 use crate::shell::Command;
 use crate::supervisor;
 
+/// In the order in which a shell reads them: what stands before `beside.sh` is all that it needs.
 const FILES: &[&str] = &[
     include_str!("sh/lib.sh"),
-    include_str!("sh/preflight.sh"),
     include_str!("sh/lock.sh"),
-    include_str!("sh/hold.sh"),
-    include_str!("sh/operate.sh"),
     include_str!("sh/process.sh"),
     include_str!("sh/receive.sh"),
-    include_str!("sh/prepare.sh"),
     include_str!("sh/hooks.sh"),
+    include_str!("sh/beside.sh"),
+    include_str!("sh/preflight.sh"),
+    include_str!("sh/hold.sh"),
+    include_str!("sh/operate.sh"),
+    include_str!("sh/prepare.sh"),
     include_str!("sh/switch.sh"),
     include_str!("sh/finish.sh"),
     include_str!("sh/guardian.sh"),

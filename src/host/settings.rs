@@ -2,6 +2,7 @@
 //! that travels on standard input, since part of it is secret.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,9 +186,15 @@ impl SessionSettings {
         limit.min(UNDRAIN_AT_MOST)
     }
 
-    /// Returns the gzipped tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`.
-    pub(super) fn tar(&self) -> std::io::Result<Vec<u8>> {
+    /// Returns the gzipped tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`, `scratch/`.
+    pub(super) fn tar(&self) -> io::Result<Vec<u8>> {
         let mut tar = tar::Builder::new(Vec::new());
+        // For what has to write something before there is a lock.
+        let mut scratch = tar::Header::new_ustar();
+        scratch.set_entry_type(tar::EntryType::Directory);
+        scratch.set_size(0);
+        scratch.set_mode(0o700);
+        tar.append_data(&mut scratch, "scratch", io::empty())?;
         let mut add = |name: &str, contents: &[u8]| {
             let mut header = tar::Header::new_ustar();
             header.set_size(contents.len() as u64);

@@ -10,17 +10,25 @@
 
 # app_setting FILE [DEFAULT]: prints the first line of one of the recipe's files.
 app_setting() {
+    app_read "$@"
+    printf '%s\n' "$app_value"
+}
+
+# app_read FILE [DEFAULT]: puts it into app_value, which costs no process.
+app_read() {
     app_value=
     if [ -f "$RECIPE/$1" ]; then
         IFS= read -r app_value <"$RECIPE/$1" || :
     fi
-    printf '%s\n' "${app_value:-${2-}}"
+    app_value=${app_value:-${2-}}
 }
 
 # app_open: reads the kind of the recipe into app_kind; fails when this program cannot run it.
 app_open() {
-    app_kind=$(app_setting kind)
-    case "$(app_setting version):$app_kind" in
+    app_read kind
+    app_kind=$app_value
+    app_read version
+    case $app_value:$app_kind in
         1:pm2 | 1:systemd | 1:supervisord | 1:command | 1:none) ;;
         1:*)
             echo "the recipe of release $RELEASE_ID names no supervisor that is known here: '$app_kind'. Deploy again to write a new recipe."
@@ -144,7 +152,8 @@ app_env() {
     ROOT=$app_kept_root RELEASE_ID=$app_kept_id RELEASE=$app_kept_release RECIPE=$app_kept_recipe
     BEFORE=$app_kept_before WORK=$app_kept_work LEAVING=$app_kept_leaving REVERT=$app_kept_revert
     app_path_of "$RECIPE"
-    if [ "$(app_setting kind)" = pm2 ]; then
+    app_read kind
+    if [ "$app_value" = pm2 ]; then
         app_find_path >/dev/null || :
     fi
 }
@@ -174,11 +183,12 @@ app_record() {
     "${app_kind}_record"
 }
 
-# app_left_kind: prints the supervisor of the release that is left, where that is another one.
+# app_left_kind: puts the supervisor of the release that is left, where that is another one, into app_left.
 app_left_kind() {
+    app_left=
     if [ -n "${LEAVING:-}" ] && [ -f "$LEAVING/kind" ]; then
         IFS= read -r app_left <"$LEAVING/kind"
-        [ "$app_left" = "$app_kind" ] || printf '%s\n' "$app_left"
+        [ "$app_left" != "$app_kind" ] || app_left=
     fi
 }
 
@@ -193,7 +203,7 @@ app_stop_left() {
 # app_start: `current` points at RELEASE; makes its code run.
 app_start() {
     app_open || return
-    app_left=$(app_left_kind)
+    app_left_kind
     if [ -n "$app_left" ] && [ "$app_left" != none ]; then
         # Two supervisors would fight for the same port.
         say note "the supervisor changes from $app_left to $app_kind: the app is stopped for a moment"
@@ -225,7 +235,8 @@ app_recheck() {
 
 # app_watch: looks until it is clear.
 app_watch() {
-    app_settle=$(app_setting settle 5)
+    app_read settle 5
+    app_settle=$app_value
     app_proof='' app_reason=''
     app_clock
     app_began=$app_fine
@@ -312,7 +323,7 @@ app_restore() {
 # supervisor remember.
 app_commit() {
     app_open || return
-    app_left=$(app_left_kind)
+    app_left_kind
     "${app_kind}_commit"
 }
 

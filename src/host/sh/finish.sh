@@ -43,7 +43,7 @@ work_finish() {
         note_absent "$ABSENT"
         history 'done' ''
     fi
-    ln "$RUN/lock" "$RUN/finished" 2>/dev/null
+    mark "$RUN/finished" 2>/dev/null
     # What was left of uploads is of no use any more.
     for finish_at in "$PRIVATE"/incoming/*; do
         [ ! -e "$finish_at" ] || rm -rf "$finish_at"

@@ -29,8 +29,8 @@ guardian() {
     broken=
     received=
     worker_n=0
-    # With its secrets; the attempt's own directory has a copy.
-    rm -rf "$META"
+    # Whether a worker was started that may not have registered yet.
+    hired=
     unset AGENT_TEXT
     mkfifo "$RUN/fifo" "$RUN/todo1" || return
     exec 3<>"$RUN/fifo"
@@ -47,7 +47,8 @@ guardian() {
         printf 'eof\n' >&3
     ) >/dev/null 2>&1 &
     reader=$!
-    start_ticking 4
+    # Less would tell nothing of a lease as short as that.
+    start_ticking $((LEASE < 12 ? 1 : 4))
     exec 4<&-
     action_seq=$lock_seq
     if each_dead_run false; then
@@ -118,7 +119,7 @@ stop_ticking() {
     wait "$ticker"
 } 2>/dev/null
 
-# hurry: from now on seconds count.
+# hurry: from now on seconds count. (Most deploys have left that state before the next tick.)
 hurry() {
     [ "$ticking_every" != 1 ] || return 0
     stop_ticking
@@ -139,7 +140,10 @@ ticked() {
         return
     fi
     case $stage in
-        switched | verified) ticked_limit=$LEASE ;;
+        switched | verified)
+            ticked_limit=$LEASE
+            hurry
+            ;;
         *) ticked_limit=$((LEASE > 300 ? LEASE : 300)) ;;
     esac
     [ "$silence" -lt "$ticked_limit" ] || client_gone "the client was silent for $silence s"
@@ -280,7 +284,7 @@ do_next() {
             ;;
         prepare:locked | ready:locked | stop:locked | thaw:locked | restart:locked | start:locked | halt:locked | setup:locked | activate:locked | recheck:verified | commit:verified | \
             commit:committed | finish:committed | finish:finished | finish:locked)
-            [ "$name" != activate ] || { stage=switched && hurry; }
+            [ "$name" != activate ] || stage=switched
             action_seq=$seq
             act "$name" "$args"
             ;;
@@ -304,9 +308,14 @@ say_goodbye() {
 # begin: what the attempt is about, quoted by the client, read by every action.
 begin() {
     received=
-    if put_line "$RUN/attempt" "$args" && load "$RUN"; then
+    # Whoever waits for it waits until something is there: it is one write.
+    if printf '%s\n' "$args" >"$RUN/attempt" && load "$RUN"; then
         answer "ok $seq"
+        # Its start takes as long as many an action; the files are still on their way.
+        hire && hired=1
     else
+        # A part of it would end every shell that reads it.
+        rm -f "$RUN/attempt"
         refuse 1
     fi
 }
@@ -337,25 +346,32 @@ act() {
 
 # apart PART N ARGUMENTS: starts a part of the agent in a session of its own.
 #
-# The second `setsid` finds that it leads a group already, so it forks and returns at once. Started with
-# `&` instead, the action and every app it starts would ignore SIGINT.
+# The second `setsid` finds that it leads a group already, so it forks and returns at once. (Not every one has an option
+# for that.) Started with `&` instead, the action and every app it starts would ignore SIGINT.
 apart() {
     apart_part=$1
     shift
     setsid setsid sh "$RUN/agent.sh" "$apart_part" "$RUN" "$@" 5>&-
 }
 
-# give "NAME TEXT": has the worker do it, or a new one where there is none.
+# give "NAME TEXT": has the worker do it.
 give() {
-    if ! worker_lives; then
-        worker_n=$((worker_n + 1))
-        [ -p "$RUN/todo$worker_n" ] || mkfifo "$RUN/todo$worker_n" || return
-        # Opened for both ways, which waits for nobody; it is the only end to write to, and goes with this process.
-        exec 5<>"$RUN/todo$worker_n"
-        apart worker "$worker_n" <"$RUN/todo$worker_n" >/dev/null 2>&1 || return
-    fi
+    hire || return
     action_entry=w$worker_n
     printf '%s %s\n' "$action_n" "$1" >&5
+}
+
+# hire: sees to it that there is a worker.
+hire() {
+    [ -z "$hired" ] || { hired='' && return; }
+    ! worker_lives || return 0
+    worker_n=$((worker_n + 1))
+    [ -p "$RUN/todo$worker_n" ] || mkfifo "$RUN/todo$worker_n" || return
+    # Opened for both ways, which waits for nobody; it is the only end to write to, and goes with this process.
+    exec 5<>"$RUN/todo$worker_n"
+    {
+        setsid -f sh "$RUN/agent.sh" worker "$RUN" "$worker_n" 5>&- || apart worker "$worker_n"
+    } <"$RUN/todo$worker_n" >/dev/null 2>&1
 }
 
 # worker_lives: puts its entry into worker_entry, and its process into entry_pid.
@@ -370,6 +386,7 @@ worker_lives() {
 
 # dismiss: ends a worker that has nothing to do.
 dismiss() {
+    hired=
     [ -z "$action" ] && worker_lives || return 0
     kill -KILL "$entry_pid" && rm -f "$worker_entry"
 }
@@ -395,7 +412,7 @@ action_ended() {
         revert:0)
             stage=reverted
             # The client may still run its on_failure hooks.
-            ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            mark "$RUN/open" 2>/dev/null
             # Else it is noted when that is done.
             undrains || note_revert reverted
             ;;
@@ -410,7 +427,7 @@ action_ended() {
         revert:97)
             # The client goes on as after any commit.
             stage=committed
-            ln "$RUN/lock" "$RUN/open" 2>/dev/null
+            mark "$RUN/open" 2>/dev/null
             ;;
         revert:*)
             stage=stuck

@@ -12,12 +12,12 @@ hook() {
         *) beside hook ;;
     esac || return
     if [ "$hook_point" = before_switch ] && [ ! -e "$RUN/drained" ]; then
-        ln "$RUN/lock" "$RUN/drained" || fail "could not note that the hook began" || return
+        mark "$RUN/drained" || fail "could not note that the hook began" || return
     fi
     # In one stream, as on a screen: two would overtake each other on their way.
     (hook_run "$1" run) 2>&1 || return
     if [ "$hook_point" = after_switch ] && journaled reverted; then
-        ln "$RUN/lock" "$RUN/undrained.$1" 2>/dev/null
+        mark "$RUN/undrained.$1" 2>/dev/null
         return 0
     fi
     # The name keeps the order in which hooks completed, for their undoing.
@@ -25,7 +25,7 @@ hook() {
     if [ ! -e "$2" ]; then
         set -- "$1"
     fi
-    ln "$RUN/lock" "$RUN/done/$(printf '%04d' $#).$1" || fail "could not note that the hook completed"
+    mark "$RUN/done/$(printf '%04d' $#).$1" || fail "could not note that the hook completed"
 }
 
 # hook_run N FILE: runs one of a hook's commands where and with the variables it expects. In a subshell:

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns names, quoting and the small tools every other file here uses. Only defines; runs nothing.
 # All files of this directory and those of src/supervisor are joined into one program, the agent,
-# which a POSIX sh (dash, bash, BusyBox ash) runs on the host. main.sh, last, decides what it does.
+# which a POSIX sh (dash, bash, BusyBox ash) runs on the host. beside.sh and main.sh, last, decide what it does.
 #
 # Variables, all from `settings` and `attempt` (see src/host/settings.rs):
 #   ROOT        deploy_to            APP, ENV    project and environment that own this tree
@@ -38,7 +38,18 @@ fail() {
     return 1
 }
 
+new_line='
+'
+
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# is_root: whether this user may do all.
+is_root() {
+    while read -r root_key root_id _; do
+        [ "$root_key" != Uid: ] || break
+    done 2>/dev/null </proc/self/status
+    [ "${root_id:-}" = 0 ]
+}
 
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 
@@ -131,6 +142,9 @@ forget() {
         }
     done
 }
+
+# mark FILE: makes one without content, whose name is what it says. With no inode left, a hard link still finds room.
+mark() { printf '' 2>/dev/null >"$1" || ln "$RUN/lock" "$1"; }
 
 # first_line FILE: puts it into `line`, without a process; empty where there is none.
 first_line() {

@@ -108,11 +108,10 @@ make_run() {
         read_stat $$
         printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
         about "what=$VERB $ENV"
-    } >"$RUN/new.$$" && mv -f "$RUN/new.$$" "$RUN/lock" && on_disk "$RUN/lock" &&
-        cp -R "$META" "$RUN/meta" &&
+    } >"$RUN/lock" && on_disk "$RUN/lock" &&
         printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
         journal_new &&
-        ln "$RUN/lock" "$RUN/open" || return
+        mark "$RUN/open" || return
     for make_out in $FULL_DISK_ACTIONS; do
         printf '%4095s\n' '' >"$RUN/out/$make_out" || return
     done
@@ -162,6 +161,7 @@ take_lock() {
     [ -s "$PRIVATE/app" ] || put_line "$PRIVATE/app" "$APP $ENV"
     first_line "$PRIVATE/app"
     [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`" || return
+    mv "$META" "$RUN/meta" || fail "could not write what the client gave to $RUN/meta; is the disk full?" || return
     # Without it everything works as well.
     keep_agent 2>/dev/null || :
 }

@@ -4,8 +4,8 @@
 #   work RUN N NAME [TEXT]  one action, in a process of its own
 #   worker RUN N       the actions that follow on each other, as they are asked for on standard input
 #   undo RUN           finishes or undoes a dead attempt
-#   receive|hook RUN ...   what runs beside the guardian on a channel of its own
 #   output RUN NAME    what an action wrote
+# What runs beside the guardian is in beside.sh.
 
 # make_meta: a private place for the client's settings until there is a lock.
 make_meta() {
@@ -15,10 +15,6 @@ make_meta() {
     echo "no temporary directory can be made on the host, neither in ${TMPDIR:-/tmp} nor in /dev/shm nor in the home directory; are they full or read-only?" >&2
     return 1
 }
-
-# exactly BYTES: hands on so much of standard input and takes no byte more, as BusyBox's `head -c` does.
-# One block, waited for until it is whole; where dd cannot do that, one byte after the other.
-exactly() { dd bs="$1" count=1 iflag=fullblock 2>/dev/null || dd bs=1 count="$1" 2>/dev/null; }
 
 # Before the lock: one line after the other, read-only.
 guardian_main() {
@@ -162,11 +158,6 @@ undo_main() {
     return "$undo_code"
 }
 
-set -u
-# What hooks get back.
-OWN_LC_ALL=${LC_ALL-}
-LC_ALL=C
-export LC_ALL
 case ${1:-guardian} in
     guardian) guardian_main ;;
     work | worker)
@@ -177,17 +168,6 @@ case ${1:-guardian} in
     undo)
         shift
         undo_main "$@"
-        ;;
-    receive | hook)
-        # Not every sshd gives a command a process group of its own. (As no leader, it does not fork.)
-        if read_stat $$ && [ "$stat_group" != $$ ]; then
-            exec setsid sh "$2/agent.sh" "$@"
-        fi
-        RUN=$2
-        beside_name=$1
-        shift 2
-        umask 077
-        "$beside_name" "$@"
         ;;
     output) tail -c 262144 "$2/out/$3" ;;
 esac

@@ -14,10 +14,7 @@ live_release() {
 }
 
 # look_place: scratch for those who have no lock.
-look_place() {
-    BEFORE=$META/none WORK=$META/scratch
-    mkdir -p "$WORK"
-}
+look_place() { BEFORE=$META/none WORK=$META/scratch; }
 
 # status: what `look` tells, and how the app is. Takes nothing, changes nothing.
 status() {

@@ -98,20 +98,23 @@ check_linked() {
 # A login's processes must be allowed to outlive it: the guardian puts the host back after the
 # client's death. Of several settings the last one counts; root is exempt unless somebody changed that.
 check_outlive() {
-    [ -d /run/systemd/system ] && [ "$(id -u)" != 0 ] || return 0
-    check_kill='' check_where=''
+    [ -d /run/systemd/system ] && ! is_root || return 0
+    set --
     for check_conf in /etc/systemd/logind.conf /usr/lib/systemd/logind.conf.d/*.conf \
         /run/systemd/logind.conf.d/*.conf /etc/systemd/logind.conf.d/*.conf; do
-        [ -r "$check_conf" ] || continue
-        check_value=$(sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p' "$check_conf" 2>/dev/null | tail -n 1)
-        [ -z "$check_value" ] || check_kill=$check_value check_where=$check_conf
+        [ ! -r "$check_conf" ] || set -- "$@" "$check_conf"
     done
-    case $check_kill in
-        yes | true | 1 | on)
-            problem "$check_where has KillUserProcesses=yes: the host would kill rdeploy's guardian and the app at logout; set it to no and restart systemd-logind"
-            ;;
-    esac
+    [ $# != 0 ] || return 0
+    check_kill=$(kill_in "$@")
+    case ${check_kill##*"$new_line"} in yes | true | 1 | on) ;; *) return 0 ;; esac
+    check_where=
+    for check_conf; do
+        [ -z "$(kill_in "$check_conf")" ] || check_where=$check_conf
+    done
+    problem "$check_where has KillUserProcesses=yes: the host would kill rdeploy's guardian and the app at logout; set it to no and restart systemd-logind"
 }
+
+kill_in() { sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p' "$@" 2>/dev/null; }
 
 # state_facts: what stands on the host, for the plan.
 state_facts() {
@@ -145,7 +148,6 @@ preflight() {
     RECIPE=$META/recipe
     BEFORE=$META/none
     WORK=$META/scratch
-    mkdir -p "$WORK"
     RELEASE=$ROOT/releases/none
     check_tools
     check_root

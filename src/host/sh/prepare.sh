@@ -1,38 +1,63 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the way of what arrived to a verified, linked release beside the live one.
 
-# listing DIRECTORY: every path as the manifest has it, without digests, sorted.
+# listing DIRECTORY: it and every path in it, `KIND MODE ./PATH`, links with a tab and where they lead. Where find cannot tell
+# modes, they are 0.
 listing() (
     cd "$1" || exit
-    if find . -prune -printf '' 2>/dev/null; then
-        find . -mindepth 1 \( -type d -printf 'd %p\n' -o -type f -perm -100 -printf 'x %p\n' -o -type f -printf 'f %p\n' \
-            -o -type l -printf 'l %p\t%l\n' -o -printf '? %p\n' \)
-    else
-        find . -mindepth 1 -type d -exec printf 'd %s\n' {} +
-        find . -type f -perm -100 -exec printf 'x %s\n' {} +
-        find . -type f ! -perm -100 -exec printf 'f %s\n' {} +
-        find . -type l -exec sh -c 'for l; do printf "l %s\t%s\n" "$l" "$(readlink "$l")"; done' sh {} +
-        find . ! -type d ! -type f ! -type l -exec printf '? %s\n' {} +
-    fi | sort
+    find . \( -type d -printf 'd %m %p\n' -o -type f -perm -100 -printf 'x %m %p\n' \
+        -o -type f -printf 'f %m %p\n' -o -type l -printf 'l - %p\t%l\n' -o -printf '? - %p\n' \) 2>/dev/null && exit
+    find . -type d -exec printf 'd 0 %s\n' {} + &&
+        find . -type f -perm -100 -exec printf 'x 0 %s\n' {} + &&
+        find . -type f ! -perm -100 -exec printf 'f 0 %s\n' {} + &&
+        find . -type l -exec sh -c 'for l; do printf "l - %s\t%s\n" "$l" "$(readlink "$l")"; done' sh {} + &&
+        find . ! -type d ! -type f ! -type l -exec printf '? - %s\n' {} +
 )
 
-# expected: the same from the manifest.
-expected() {
-    sed -n -e 's/^\([dl]\) /\1 .\//p' -e 's/^\([fx]\) [0-9a-f]* [0-9]* /\1 .\//p' "$RUN/manifest" | sort
-}
-
-# verify DIRECTORY: every path there is as the manifest says, there is no other, and every file is proven.
+# verify DIRECTORY: every path there is as the manifest says, there is no other, and every file is proven. Their modes
+# are right then, too.
 verify() {
     first_line "$RUN/manifest" && [ "$line" = 'rdeploy-manifest 1' ] && is_proven ||
         fail "not every file of the release has arrived" || return
-    expected >"$RUN/expected" && listing "$1" >"$RUN/listing" || fail "could not list $1" || return
-    if ! cmp -s "$RUN/expected" "$RUN/listing"; then
-        fail "what was unpacked is not what was packed"
-        diff "$RUN/expected" "$RUN/listing" | head -n 20
-        # Nothing of it is of use to the next attempt.
-        rm -rf "$1"
+    listing "$1" >"$RUN/listing" 2>"$RUN/differences" || {
+        fail "could not list $1"
+        head -n 3 "$RUN/differences"
         return 1
-    fi
+    }
+    awk "$AWK_FOUND"'
+        BEGIN { want["d ."] }
+        part == 1 {
+            if (/^[fx] /) want[$1 " ./" listed()]
+            else if (/^[dl] /) want[$1 " ./" substr($0, 3)]
+            next
+        }
+        {
+            path = $1 " " substr($0, length($2) + 4)
+            if (!(path in want) || path in seen) { print "> " path; wrong = 1 }
+            seen[path]
+            if ($2 != ($1 == "f" ? "644" : $1 == "l" ? "-" : "755")) modes = 3
+        }
+        END {
+            for (path in want) if (!(path in seen)) { print "< " path; wrong = 1 }
+            exit (wrong ? 4 : modes + 0)
+        }
+    ' part=1 "$RUN/manifest" part=2 "$RUN/listing" >"$RUN/differences"
+    case $? in
+        0) ;;
+        3)
+            find "$1" \( -type d ! -perm 755 -o -type f -perm -100 ! -perm 755 \) -exec chmod 755 {} + \
+                -o -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
+                fail "could not set the modes of the release"
+            ;;
+        4)
+            fail "what was unpacked is not what was packed"
+            sort "$RUN/differences" | head -n 20
+            # Nothing of it is of use to the next attempt.
+            rm -rf "$1"
+            return 1
+            ;;
+        *) fail "could not compare $1 with the manifest" ;;
+    esac
 }
 
 link_shared() {
@@ -73,14 +98,11 @@ work_prepare() {
     verify "$prepare_from" || return
     forget_attempt "$RELEASE_ID"
     [ ! -e "$RELEASE" ] || fail "$RELEASE is already there" || return
-    find "$prepare_from" \( -type d ! -perm 755 -o -type f -perm -100 ! -perm 755 \) -exec chmod 755 {} + \
-        -o -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
-        fail "could not set the modes of the release" || return
     prepare_record=$PRIVATE/releases/$RELEASE_ID
     [ ! -e "$prepare_record" ] || fail "$prepare_record is already there" || return
     # From here on it is this attempt's: what fails is marked or removed. Said before it is there, so that
     # a kill in between leaves nothing that nobody removes.
-    ln "$RUN/lock" "$RUN/made" && mkdir "$prepare_record" && set_state "$RELEASE_ID" preparing &&
+    mark "$RUN/made" && mkdir "$prepare_record" && set_state "$RELEASE_ID" preparing &&
         printf '%s\n' "$DIGEST" >"$prepare_record/digest" &&
         printf '%s\n' "$COMMIT" >"$prepare_record/commit" &&
         printf '%s\n' "$OWNER" >"$prepare_record/actor" &&
@@ -107,7 +129,7 @@ work_ready() {
         ln -s "$PREVIOUS" "$RUN/undo/current" || fail "could not make the link back to $PREVIOUS" || return
     fi
     if made_here; then
-        put_line "$PRIVATE/releases/$RELEASE_ID/previous" "$PREVIOUS_ID" ||
+        printf '%s\n' "$PREVIOUS_ID" >"$PRIVATE/releases/$RELEASE_ID/previous" ||
             fail "could not note what ran before" || return
         (app_compile) || return
     fi

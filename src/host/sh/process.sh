@@ -1,16 +1,16 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the processes of an attempt: each registers before it does anything, and a guardian that closes
 # forbids first and looks then, so that it misses none. The register is a directory of names without
-# content, KIND.PID.START, made as hard links: that needs no space on the disk.
+# content, KIND.PID.START: they need no space on the disk.
 
 # register KIND: this process, which leads its process group, as part of the attempt.
 register() {
-    read_stat $$ && ln "$RUN/lock" "$RUN/pg/$1.$$.$stat_start"
+    read_stat $$ && mark "$RUN/pg/$1.$$.$stat_start"
 }
 
 # register_child KIND PID: a child with a session of its own, which would outlive this process.
 register_child() {
-    read_stat "$2" && ln "$RUN/lock" "$RUN/pg/$1.$2.$stat_start"
+    read_stat "$2" && mark "$RUN/pg/$1.$2.$stat_start"
 }
 
 # read_entry FILE: puts an entry's process into entry_pid and entry_start.
@@ -85,20 +85,4 @@ end_all() {
     # After a reboot the numbers name strangers.
     read_lock "$RUN/lock" && [ "$lock_boot" = "$boot" ] || return 0
     end_entries "$RUN"/pg/*
-}
-
-# still_ours: whether what runs beside the guardian may go on.
-still_ours() {
-    [ -e "$RUN/open" ] && read_lock "$PRIVATE/lock" && [ "$lock_token" = "$TOKEN" ]
-}
-
-# beside KIND [late]: what every program on a channel of its own does first. Late ones may also follow the
-# host's being put back.
-beside() {
-    load "$RUN"
-    trap 'rm -f "$RUN/pg/'"$1.$$"'".*' EXIT
-    register "$1" && still_ours ||
-        fail "the lock was lost or the host is being put back; nothing was done" || return
-    # What was on its way while the host was put back has come too late.
-    ! journaled reverted || [ -n "${2:-}" ] || fail "the host was put back; nothing was done"
 }

@@ -22,20 +22,27 @@ receive() {
     if [ "$receive_form" = more ]; then
         [ -f "$RUN/sums.out" ] && [ -d "$receive_tree" ] || fail "nothing was received yet" || return
     else
-        case $receive_form in all) ;; *) can_take || return 76 ;; esac
+        case $receive_form in all) ;; *) can_take "${6:-none}" || return 76 ;; esac
         receive_manifest "$1" "$3" "$5" "${6-}" && receive_edits "$4" || return
         shift 5
+        take_first=${1:-none}
         receive_begin 2>"$RUN/out/receive" || receive_failed || return
     fi
     umask 022
     receive_files "$@" || return
-    awk "$AWK_FOUND$AWK_PROVEN"'
-        !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
-        END { exit code }
-    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest" && printf '%s\n' "$DIGEST" >"$RUN/proven" || return
+    none_missing && printf '%s\n' "$DIGEST" >"$RUN/proven" || return
     forget_others
     # Opened for both ways, which waits for nobody.
     [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
+}
+
+# none_missing: names the files that are.
+none_missing() {
+    [ "$prove_all" != yes ] || return 0
+    awk "$AWK_FOUND$AWK_PROVEN"'
+        !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
+        END { exit code }
+    ' part=1 "$RUN/sums.out" part=2 "$RUN/manifest"
 }
 
 # receive_files RELEASE...
@@ -78,10 +85,14 @@ meanwhile() {
     done
 }
 
+# exactly BYTES: hands on so much of standard input and takes no byte more, as BusyBox's `head -c` does.
+# One block, waited for until it is whole; where dd cannot do that, one byte after the other.
+exactly() { dd bs="$1" count=1 iflag=fullblock 2>/dev/null || dd bs=1 count="$1" 2>/dev/null; }
+
 # await_attempt: the guardian hears what is received here at about the same time, on another channel.
 await_attempt() {
     await_tries=0
-    while [ ! -f "$RUN/attempt" ]; do
+    while [ ! -s "$RUN/attempt" ]; do
         await_tries=$((await_tries + 1))
         [ -p "$RUN/fifo" ] && [ "$await_tries" -le 300 ] || fail "the guardian was not told what is received" || return
         nap
@@ -158,12 +169,13 @@ receive_begin() {
     done
     receive_new=
     [ -d "$receive_tree" ] || receive_new=1
-    mkdir -p "$receive_tree" && cp "$RUN/manifest" "$PRIVATE/incoming/$DIGEST/manifest" || return
+    # Nobody else comes to where it lies, and as a release all may read it.
+    (umask 022 && mkdir -p "$receive_tree") && copy_how "$PRIVATE/incoming/$DIGEST" || return
     printf '' >"$RUN/sums.out" || return
     [ "$receive_form" != all ] || return 0
     [ -n "$receive_new" ] || sift "$receive_tree" || return
     # Before anything is copied: so that no tar has to make them, and none is left out that is empty.
-    sed -n 's/^d /.\//p' "$RUN/manifest" >"$RUN/list" &&
+    sed -n "/^d /{ s/^d //; s/[ \"']/\\\\&/g; s/^/.\\//p; }" "$RUN/manifest" >"$RUN/list" &&
         (umask 022 && cd "$receive_tree" && each_of "$RUN/list" mkdir -p)
 }
 
@@ -183,21 +195,26 @@ unpack() {
     esac
 }
 
-# can_take: whether the host has the programs to take files from what is there.
-can_take() { have xargs && stat -c '%Y %s %h %n' "$RUN/lock" >/dev/null 2>&1; }
+# can_take RELEASE: whether the host has the programs to take files from what is there.
+can_take() { have xargs && { [ ! -d "$ROOT/releases/$1" ] || found_in "$ROOT/releases/$1" >"$RUN/found.first"; }; }
 
-# each_of LIST COMMAND...: calls it with the paths of the list, as many as go in one call.
+# each_of LIST COMMAND...: calls it with the paths of the list, as many as go in one call. They are quoted there
+# as xargs has it: that spares a program in between, and not every xargs knows another form.
 each_of() (
     each_list=$1
     shift
-    [ ! -s "$each_list" ] || tr '\n' '\0' <"$each_list" | xargs -0 "$@"
+    [ ! -s "$each_list" ] || xargs "$@" <"$each_list"
 )
 
-# found_in DIRECTORY: its regular files: time, size, number of names, path.
-found_in() (cd "$1" && find . -type f -exec stat -c '%Y %s %h %n' {} +)
+# found_in DIRECTORY: its regular files: time, size, number of names, mode, path.
+found_in() (
+    cd "$1" && find . -type f -printf '%T@ %s %n %m %p\n' 2>/dev/null && exit
+    find . -type f -exec stat -c '%Y %s %h %a %n' {} +
+)
 
-# For awk: the path in a line of a manifest or of `found_in`; the time that a file with this digest has in every
-# release (see src/release/manifest.rs); what `sha256sum -c` found to be right.
+# For awk: the path in a line of a manifest or of `found_in`, and time and size in one of these; the time that a file
+# with this digest has in every release (see src/release/manifest.rs); a path for `each_of`; what `sha256sum -c` found
+# to be right.
 AWK_FOUND='
     BEGIN { for (n = 0; n < 16; n++) hex[substr("0123456789abcdef", n + 1, 1)] = n }
     function due(digest,    n, at) {
@@ -205,7 +222,9 @@ AWK_FOUND='
         return n + 978307200
     }
     function listed() { return substr($0, length($2) + length($3) + 5) }
-    function found() { return substr($0, length($1) + length($2) + length($3) + 6) }'
+    function found() { return substr($0, length($1) + length($2) + length($3) + length($4) + 7) }
+    function stamp() { return int($1) " " $2 }
+    function quoted(path) { gsub("[ \"\047]", "\\\\&", path); return path }'
 AWK_PROVEN='
     part == 1 { if (sub(/: OK$/, "")) proven[$0]; next }
     !/^[fx] / { next }'
@@ -219,7 +238,7 @@ sift() {
         part == 1 && /^d / { dir["./" substr($0, 3)] }
         part == 1 && /^[fx] / { want["./" listed()] = due($2) " " $3 }
         part == 2 && !($0 in dir) { exit 3 }
-        part == 3 && want["./" found()] != $1 " " $2 { print "./" found() }
+        part == 3 && want["./" found()] != stamp() { print "./" quoted(found()) }
     ' part=1 "$RUN/manifest" part=2 "$RUN/dirs" part=3 "$RUN/found" >"$RUN/list"
     case $? in
         0) (cd "$1" && each_of "$RUN/list" rm -f) ;;
@@ -247,14 +266,25 @@ take_all() {
 # copies would take longer than sending. (The client counts in the same way, see src/artifact/delta.)
 take() {
     [ -d "$1" ] && [ -s "$2" ] || return 0
-    copy_how
-    found_in "$receive_tree" >"$RUN/have" && found_in "$1" >"$RUN/found" || return
-    forget "$RUN/same" "$RUN/moved" "$RUN/modes.f" "$RUN/modes.x"
+    take_found=$RUN/found
+    if [ "$1" = "$ROOT/releases/$take_first" ]; then
+        take_found=$RUN/found.first
+    else
+        found_in "$1" >"$take_found" || return
+    fi
+    found_in "$receive_tree" >"$RUN/have" || return
+    forget "$RUN/same" "$RUN/moved" "$RUN/taken" "$RUN/modes.f" "$RUN/modes.x"
     take_left=$(cd "$RUN" && awk "$AWK_FOUND"'
         function into(path) { return sub(/\/[^\/]*$/, "", path) ? "./" path : "." }
         function name(path) { sub(/^.*\//, "", path); return path }
+        function runs(mode) { return substr(mode, length(mode) - 2, 1) % 2 }
+        # A copy has the mode of what it is of, but for others that may write.
+        function taken(source) {
+            if (!linked) print "./" quoted(path) >"taken"
+            if (runs(modes[source]) != ($1 == "x")) print "./" quoted(path) >("modes." $1)
+        }
         part == 1 { have[found()]; next }
-        part == 2 { there[found()] = $1 " " $2; names[found()] = $3; next }
+        part == 2 { there[found()] = stamp(); names[found()] = $3; modes[found()] = $4; next }
         !/^[fx] / { next }
         { path = listed() }
         part == 3 {
@@ -266,8 +296,8 @@ take() {
         }
         path in have { next }
         at[path] == $2 {
-            print "./" path >"same"
-            print "./" path >("modes." $1)
+            print "./" quoted(path) >"same"
+            taken(path)
             next
         }
         $2 in from {
@@ -277,29 +307,31 @@ take() {
             if (!(key in group) && groups < 200) { group[key]; groups++ }
             if (key in group) {
                 print into(path) "\t" (key == path ? "=" : "+") into(source) "\t./" source "\t./" path >"moved"
-                print "./" path >("modes." $1)
+                taken(source)
                 next
             }
         }
         { left++ }
         END { print left + 0 }
-    ' linked="$copy_linked" part=1 have part=2 found part=3 "$2" part=4 manifest) || return
+    ' linked="$copy_linked" part=1 have part=2 "$take_found" part=3 "$2" part=4 manifest) || return
     (umask 022 && cd "$1" && copy_same && copy_moved) ||
         [ -z "$(full_disk "$PRIVATE")" ] || return
     for take_mode in f:644 x:755; do
         take_list=$RUN/modes.${take_mode%:*}
-        (cd "$receive_tree" && each_of "$take_list" chmod "${take_mode#*:}" &&
-            { [ -n "$copy_linked" ] || each_of "$take_list" chown "$(id -u):$(id -g)"; })
+        (cd "$receive_tree" && each_of "$take_list" chmod "${take_mode#*:}")
     done
+    [ ! -s "$RUN/taken" ] || (cd "$receive_tree" && each_of "$RUN/taken" chown "$(id -u):$(id -g)")
     return 0
 }
 
-# copy_how: the cp of GNU shares the blocks where the file system can. Others may know no --parents, and a tar would
-# make files with several names into one again.
+# copy_how DIRECTORY: copies the manifest there, and learns with it how this host copies. The cp of GNU shares the blocks
+# where the file system can. Others may know no --parents, and a tar would make files with several names into one again.
 copy_how() {
     copy_linked='' COPY='cp -p' COPY_TO=$receive_tree
-    if (cd "$RUN" && cp --reflink=auto --preserve=timestamps --parents ./lock work) 2>/dev/null; then
+    if (cd "$RUN" && cp --reflink=auto --preserve=timestamps --parents ./manifest "$1") 2>/dev/null; then
         copy_linked=1 COPY='cp --reflink=auto --preserve=timestamps'
+    else
+        cp "$RUN/manifest" "$1/manifest" || return
     fi
     export COPY COPY_TO
 }
@@ -307,7 +339,8 @@ copy_how() {
 # copy_same: from here to the same paths below COPY_TO.
 copy_same() {
     if [ -n "$copy_linked" ]; then
-        each_of "$RUN/same" sh -c 'exec $COPY --parents -- "$@" "$COPY_TO"' sh
+        # shellcheck disable=SC2086 # words
+        each_of "$RUN/same" $COPY --parents -t "$COPY_TO" --
     else
         each_of "$RUN/same" sh -c 'tar -cf - "$@" | tar -xopf - -C "$COPY_TO"' sh
     fi
@@ -338,7 +371,7 @@ copy_these() { [ $# = 0 ] || $COPY -- "$@" "$COPY_TO/$copy_into/"; }
 copy_tab=$(printf '\t')
 
 # prove TREE [FROM TO]: notes which of its files have the digests that they should have, of those not proven yet; of
-# those lines of the manifest, or of all.
+# those lines of the manifest, or of all. `prove_all` is yes where it is known that none is missing.
 prove() {
     prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
         BEGIN { printf "" >"sums" }
@@ -346,6 +379,7 @@ prove() {
         !(("./" listed()) in proven) { print $2 "  ./" listed() >"sums"; bytes += $3 }
         END { printf "%.0f", bytes }
     ' from="${2-0}" to="${3-0}" part=1 sums.out part=2 manifest) || return
+    prove_all=
     [ -s "$RUN/sums" ] || return 0
     # Many a sha256sum knows nothing of what the processor has for this, and takes six times as long. The other's start
     # takes longer.
@@ -353,7 +387,7 @@ prove() {
         prove_fast "$1"
     else
         # What was cut short, by a full disk, proves less, and never more.
-        (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null
+        (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null && [ -z "${3-}" ] && prove_all=yes
     fi
     return 0
 }
@@ -369,7 +403,7 @@ prove_can() {
 
 # prove_fast TREE: the paths begin at the same place in its lines, `DIGEST *PATH`, and in those of the list.
 prove_fast() {
-    sed 's/^.\{66\}//' "$RUN/sums" >"$RUN/list" &&
+    sed "s/^.\{66\}//; s/[ \"']/\\\\&/g" "$RUN/sums" >"$RUN/list" &&
         (cd "$1" && each_of "$RUN/list" openssl dgst -sha256 -r) 2>/dev/null | awk '
             part == 1 { due[substr($0, 67)] = $1; next }
             due[substr($0, 67)] == $1 { print substr($0, 67) ": OK" }

@@ -5,8 +5,14 @@
 # move_link DIRECTORY TARGET: renames DIRECTORY/current, which leads to TARGET, over ROOT/current and reads it back.
 move_link() {
     # Into the directory, not onto the name: the form that is one rename on GNU, BusyBox and toybox.
-    mv -f "$1/current" "$ROOT/" || return
-    [ "$(readlink "$ROOT/current")" = "$2" ]
+    mv -f "$1/current" "$ROOT/" && leads_to "$2"
+}
+
+# leads_to TARGET: whether ROOT/current does. The link's own text is read by a program; where both lead to the same
+# directory, that is not needed.
+leads_to() {
+    # shellcheck disable=SC3013 # every shell that runs this has it
+    { [ -L "$ROOT/current" ] && [ "$ROOT/current" -ef "$1" ]; } || [ "$(readlink "$ROOT/current" 2>/dev/null)" = "$1" ]
 }
 
 # app_do FUNCTION...: calls these functions of src/supervisor with the recipe's variables. Always in a
@@ -27,7 +33,7 @@ work_activate() {
         fail "$ROOT/current is a real directory or file, not a link"
         return
     fi
-    [ "$(readlink "$ROOT/current" 2>/dev/null)" = "$PREVIOUS" ] ||
+    leads_to "$PREVIOUS" ||
         fail "$ROOT/current was changed by somebody else since the lock was taken" || return
     [ -f "$RECIPE/kind" ] || fail "release $RELEASE_ID has no recipe" || return
     journal switching || fail "could not write the journal" || return
