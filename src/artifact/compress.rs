@@ -86,8 +86,9 @@ pub(super) fn run<'a, W: Write + Send, L: Send + 'a, E: Send + 'a>(
     // Each holds some megabytes, and these are faster together than any disk or link.
     let workers = threads().min(8);
     // The bounds are what limits memory: at most that many chunks wait or are being worked on.
-    let (jobs, job_queue) = mpsc::sync_channel::<Job<'a, L, E>>(workers);
-    let (order, ordered) = mpsc::sync_channel(workers + 1);
+    let (jobs, job_queue) = mpsc::sync_channel::<Job<'a, L, E>>(1);
+    // The writer waits for one, and another waits for room here.
+    let (order, ordered) = mpsc::sync_channel(workers - 1);
     let job_queue = Mutex::new(job_queue);
     thread::scope(|scope| {
         // The workers own the queue's end together; when the writer fails they go on until it is empty.
@@ -149,7 +150,7 @@ impl Chunks<'_, '_> {
             return true;
         }
         let (chunk, effort) = (mem::take(&mut self.chunk), self.effort);
-        self.queue.push(move |press| press.block(&chunk, effort, ()))
+        self.queue.push(move |press| press.block(chunk, effort, ()))
     }
 }
 

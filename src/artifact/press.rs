@@ -53,6 +53,9 @@ const SAMPLES: usize = 16;
 /// How much a stored block holds at most, in gzip and in zstd.
 const STORED: usize = 65535;
 const RAW: usize = 128 * 1024;
+/// What precedes such a frame, and each of its blocks.
+const RAW_HEAD: usize = 9;
+const BLOCK_HEAD: usize = 3;
 
 impl Codec {
     /// As hosts are told.
@@ -118,13 +121,14 @@ impl Press {
     }
 
     /// Compresses a chunk, whatever was compressed before.
-    pub(super) fn block<L>(&mut self, chunk: &[u8], effort: Effort, label: L) -> io::Result<Block<L>> {
+    pub(super) fn block<L>(&mut self, chunk: Vec<u8>, effort: Effort, label: L) -> io::Result<Block<L>> {
+        let bytes = chunk.len() as u64;
         let (compressed, crc) = match self {
             Self::Gzip(deflate) => {
-                let dense = is_dense(chunk, |sample| Ok(self::deflate(deflate, sample)?.len()))?;
+                let dense = is_dense(&chunk, |sample| Ok(self::deflate(deflate, sample)?.len()))?;
                 let mut crc = Crc::new();
-                crc.update(chunk);
-                (if dense { stored(chunk) } else { self::deflate(deflate, chunk)? }, crc.sum())
+                crc.update(&chunk);
+                (if dense { stored(&chunk) } else { self::deflate(deflate, &chunk)? }, crc.sum())
             }
             Self::Zstd(press) => {
                 let press = match press {
@@ -132,15 +136,15 @@ impl Press {
                     None => press.insert(Compressor::new(effort.level())?),
                 };
                 press.set_compression_level(Effort::Least.level())?;
-                if is_dense(chunk, |sample| Ok(press.compress(sample)?.len()))? {
+                if is_dense(&chunk, |sample| Ok(press.compress(sample)?.len()))? {
                     (raw(chunk), 0)
                 } else {
                     press.set_compression_level(effort.level())?;
-                    (press.compress(chunk)?, 0)
+                    (press.compress(&chunk)?, 0)
                 }
             }
         };
-        Ok(Block { compressed, crc, bytes: chunk.len() as u64, label })
+        Ok(Block { compressed, crc, bytes, label })
     }
 }
 
@@ -171,21 +175,32 @@ fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A chunk as a zstd frame of blocks that are not compressed (RFC 8878, 3.1.1).
-fn raw(chunk: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(chunk.len() + 9 + chunk.len().div_ceil(RAW) * 3);
-    out.extend_from_slice(&EMPTY[..4]);
-    // In one segment, whose size is told in four bytes. No chunk is longer than those can say.
-    out.push(0xa0);
-    out.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
-    let mut parts = chunk.chunks(RAW).peekable();
-    while let Some(part) = parts.next() {
-        let is_last = u32::from(parts.peek().is_none());
-        let [low, middle, high, _] = ((part.len() as u32) << 3 | is_last).to_le_bytes();
-        out.extend_from_slice(&[low, middle, high]);
-        out.extend_from_slice(part);
+/// A chunk as a zstd frame of blocks that are not compressed (RFC 8878, 3.1.1). In its own memory: several of these are
+/// made at a time, and each may have four megabytes.
+fn raw(mut chunk: Vec<u8>) -> Vec<u8> {
+    let size = chunk.len();
+    let blocks = size.div_ceil(RAW);
+    chunk.resize(size + RAW_HEAD + blocks * BLOCK_HEAD, 0);
+    // From the last on, so that each moves to where none is left.
+    for block in (0..blocks).rev() {
+        let from = block * RAW;
+        let end = size.min(from + RAW);
+        let to = from + RAW_HEAD + (block + 1) * BLOCK_HEAD;
+        chunk.copy_within(from..end, to);
+        let head = ((end - from) as u32) << 3 | u32::from(block + 1 == blocks);
+        write_at(&mut chunk, to - BLOCK_HEAD, &head.to_le_bytes()[..BLOCK_HEAD]);
     }
-    out
+    write_at(&mut chunk, 0, &EMPTY[..4]);
+    // In one segment, whose size is told in four bytes. No chunk is longer than those can say.
+    write_at(&mut chunk, 4, &[0xa0]);
+    write_at(&mut chunk, 5, &(size as u32).to_le_bytes());
+    chunk
+}
+
+fn write_at(bytes: &mut [u8], at: usize, what: &[u8]) {
+    for (byte, new) in bytes.iter_mut().skip(at).zip(what) {
+        *byte = *new;
+    }
 }
 
 /// A chunk in blocks that are not compressed.

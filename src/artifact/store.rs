@@ -166,9 +166,9 @@ impl Tar<'_> {
         if let Some(block) = self.earlier.get(&name, chunk.bytes) {
             return Ok(block);
         }
-        let bytes = chunk.read(self.manifest, &self.sums.pieces, self.contents)?;
+        let content = chunk.read(self.manifest, &self.sums.pieces, self.contents)?;
         let Block { compressed, crc, bytes, label: () } = press
-            .block(&bytes, teller.effort(), ())
+            .block(content, teller.effort(), ())
             .map_err(|source| StoreError::Read { path: "the tar".to_owned(), source })?;
         let sum = index::sum_of(&compressed);
         let label = Known { name, bytes, compressed: compressed.len() as u64, sum };
