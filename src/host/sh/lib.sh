@@ -195,16 +195,28 @@ journal_new() {
 # journal STEP: notes it, durably, before it is taken. A journal that cannot be written stops nobody
 # from undoing; callers that go forward check the result.
 journal() {
-    journal_find ''
+    journaled '' || :
     printf '%-95.95s\n' "$1" |
         dd of="$RUN/journal" bs=96 seek="$journal_n" conv=notrunc,fsync 2>/dev/null
 }
 
-# journaled STEP: whether it was noted.
-journaled() { journal_find "$1"; }
+# journal_soon STEP: the same without waiting for the disk, and without a process. What makes it durable comes later: a
+# further step, or `durable`.
+journal_soon() {
+    journaled '' || :
+    [ -f "$RUN/journal" ] || return
+    {
+        # Where reading ends, writing begins.
+        while [ "$journal_n" -gt 0 ]; do
+            read -r journal_step <&6 || return
+            journal_n=$((journal_n - 1))
+        done
+        printf '%-95.95s\n' "$1" >&6
+    } 6<>"$RUN/journal"
+}
 
-# journal_find STEP: looks for a record; without one, journal_n is the number of records.
-journal_find() {
+# journaled STEP: whether it was noted; if not, journal_n is the number of records.
+journaled() {
     journal_n=0
     [ -r "$RUN/journal" ] || return 1
     # `read` takes the blanks at the end away.

@@ -118,12 +118,21 @@ kill_in() { sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p
 
 # state_facts: what stands on the host, for the plan.
 state_facts() {
-    state_last=
-    [ ! -s "$PRIVATE/history.ndjson" ] || state_last=$(tail -n 1 "$PRIVATE/history.ndjson" 2>/dev/null)
-    say fact "last $state_last"
+    # shellcheck disable=SC3013 # every shell that runs this has it
+    if ! first_line "$PRIVATE/last" || [ "$PRIVATE/history.ndjson" -nt "$PRIVATE/last" ]; then
+        line=
+        [ ! -s "$PRIVATE/history.ndjson" ] || line=$(tail -n 1 "$PRIVATE/history.ndjson" 2>/dev/null)
+    fi
+    say fact "last $line"
     [ ! -s "$PRIVATE/absent" ] || say fact "absent $(tr '\n' ' ' <"$PRIVATE/absent")"
     if [ -L "$ROOT/current" ]; then
-        say fact "current $(readlink "$ROOT/current")"
+        # Asked for a second time, under the lock, it mostly leads where it led.
+        # shellcheck disable=SC3013 # every shell that runs this has it
+        case ${state_current:-} in
+            /*) [ "$ROOT/current" -ef "$state_current" ] || state_current=$(readlink "$ROOT/current") ;;
+            *) state_current=$(readlink "$ROOT/current") ;;
+        esac
+        say fact "current $state_current"
     fi
     for state_dir in "$PRIVATE"/incoming/*; do
         [ ! -s "$state_dir/manifest" ] || say fact "partial ${state_dir##*/}"

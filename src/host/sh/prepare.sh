@@ -143,7 +143,7 @@ work_ready() {
 # ready_rest: what is done while the health check is asked.
 ready_rest() {
     (app_record) || return
-    durable "$ROOT" && journal prepared || fail "could not make the release durable"
+    durable "$ROOT" && journal_soon prepared || fail "could not make the release durable"
 }
 
 # ready_ask: has the new release's health check asked of the one that is live, beside what else there is to

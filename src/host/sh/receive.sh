@@ -112,7 +112,7 @@ receive_failed() {
 
 # receive_manifest FORM BYTES DIGEST RELEASE
 receive_manifest() {
-    forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven"
+    forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven" "$RUN/tree"
     exactly "$2" >"$RUN/manifest.gz"
     if [ "$1" = patch ]; then
         gzip -dc <"$RUN/manifest.gz" | apply "$PRIVATE/manifests/${4:-none}" >"$RUN/manifest"
@@ -148,13 +148,17 @@ edit() {
     rm -rf "$RUN/edits"
 }
 
-# apply FILE: what standard input makes of it. `=N` keeps N lines, `-N` leaves N out, `+LINE` is a new one.
+# apply FILE: what standard input makes of it; its directories, for `each_of`, go to RUN/tree. `=N` keeps N lines, `-N` leaves N out, `+LINE` is a new one.
 apply() {
-    APPLY_TO=$1 awk '
+    APPLY_TO=$1 APPLY_TREE=$RUN/tree awk "$AWK_FOUND"'
+        function put(line) {
+            print line
+            if (line ~ /^d /) print "./" quoted(substr(line, 3)) >ENVIRON["APPLY_TREE"]
+        }
         function next_line() { if ((getline kept <ENVIRON["APPLY_TO"]) <= 0) exit 1 }
-        /^=/ { for (n = substr($0, 2) + 0; n > 0; n--) { next_line(); print kept } next }
+        /^=/ { for (n = substr($0, 2) + 0; n > 0; n--) { next_line(); put(kept) } next }
         /^-/ { for (n = substr($0, 2) + 0; n > 0; n--) next_line(); next }
-        { print substr($0, 2) }'
+        { put(substr($0, 2)) }'
 }
 
 # receive_begin: makes the tree, or takes over what an earlier attempt at this very artifact left.
@@ -175,8 +179,9 @@ receive_begin() {
     [ "$receive_form" != all ] || return 0
     [ -n "$receive_new" ] || sift "$receive_tree" || return
     # Before anything is copied: so that no tar has to make them, and none is left out that is empty.
-    sed -n "/^d /{ s/^d //; s/[ \"']/\\\\&/g; s/^/.\\//p; }" "$RUN/manifest" >"$RUN/list" &&
-        (umask 022 && cd "$receive_tree" && each_of "$RUN/list" mkdir -p)
+    [ "$receive_form" = patch ] ||
+        sed -n "/^d /{ s/^d //; s/[ \"']/\\\\&/g; s/^/.\\//p; }" "$RUN/manifest" >"$RUN/tree" || return
+    (umask 022 && cd "$receive_tree" && each_of "$RUN/tree" mkdir -p)
 }
 
 # receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.

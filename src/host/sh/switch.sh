@@ -38,9 +38,9 @@ work_activate() {
     [ -f "$RECIPE/kind" ] || fail "release $RELEASE_ID has no recipe" || return
     journal switching || fail "could not write the journal" || return
     move_link "$RUN/forward" "$RELEASE" || fail "could not switch $ROOT/current to $RELEASE" || return
+    journal_soon starting || fail "could not write the journal" || return
     durable "$ROOT"
     say switched "$RELEASE_ID"
-    journal starting || fail "could not write the journal" || return
     app_do app_start say_verifying app_verify
 }
 

@@ -84,6 +84,7 @@ fn a_deploy_leaves_the_release_its_records_and_nothing_else_whatever_the_umask()
                 ("revisions.log", 0o644),
                 (".rdeploy", 0o700),
                 (".rdeploy/history.ndjson", 0o600),
+                (".rdeploy/last", 0o600),
                 (&format!(".rdeploy/releases/{R1}/recipe"), 0o700),
                 (&format!(".rdeploy/releases/{R1}/recipe/env.sh"), 0o600),
             ] {
