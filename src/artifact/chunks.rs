@@ -9,12 +9,15 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::io::Write as _;
 
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use super::buffer::Buffer;
 use super::contents::Contents;
 use super::digests::Proof;
+use super::press;
 use super::store::StoreError;
 use super::tarball;
 use crate::release::Digest;
@@ -27,7 +30,7 @@ const MIN: u64 = 512 * 1024;
 /// Beyond `MIN`, a chunk ends somewhere in so many bytes, or twice as many.
 const MEAN: u64 = 1536 * 1024;
 /// No chunk is larger, but for the end of the tar.
-const MAX: u64 = 4 * 1024 * 1024;
+const MAX: u64 = 3 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 
@@ -142,20 +145,22 @@ impl Chunk {
         manifest: &Manifest,
         pieces: &Pieces,
         contents: &Contents,
-    ) -> Result<Vec<u8>, StoreError> {
-        let mut out = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or_default());
+    ) -> Result<Buffer, StoreError> {
+        let memory = |source| StoreError::Read { path: "the tar".to_owned(), source };
+        let room = press::room(usize::try_from(self.bytes).unwrap_or_default());
+        let mut out = Buffer::with_room(room).map_err(memory)?;
         for span in &self.spans {
-            out.extend_from_slice(&span.head);
+            out.write_all(&span.head).map_err(memory)?;
             let entry = manifest.entries.get(span.place);
             if let Some((entry, proof)) = entry.zip(span.proof(manifest, pieces)) {
                 contents.append(entry, span.offset, (span.bytes, proof), &mut out)?;
             }
             if span.is_last {
-                out.extend_from_slice(tarball::padding(span.bytes));
+                out.write_all(tarball::padding(span.bytes)).map_err(memory)?;
             }
         }
         if self.is_end {
-            out.extend_from_slice(&tarball::END);
+            out.write_all(&tarball::END).map_err(memory)?;
         }
         Ok(out)
     }

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::io::Write;
-use std::mem;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::mpsc;
@@ -14,6 +13,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
+use super::buffer::Buffer;
+use super::press;
 use super::press::Codec;
 use super::press::Effort;
 use super::press::Press;
@@ -43,7 +44,7 @@ pub(super) enum CompressError<E> {
 /// A chunk, compressed.
 #[derive(Debug)]
 pub(super) struct Block<L> {
-    pub(super) compressed: Vec<u8>,
+    pub(super) compressed: Buffer,
     /// The checksum of the chunk as it was, where the format wants one.
     pub(super) crc: u32,
     /// Its size.
@@ -123,7 +124,7 @@ pub(super) fn compress<W: Write + Send, E>(
             wrote(written, taken);
         },
         |queue| {
-            let mut chunks = Chunks { chunk: Vec::new(), effort, queue };
+            let mut chunks = Chunks { chunk: None, effort, queue };
             produced = produce(&mut chunks);
             chunks.send();
         },
@@ -139,29 +140,30 @@ pub(super) fn compress<W: Write + Send, E>(
 
 /// Where the producer of a stream writes to.
 pub(super) struct Chunks<'q, 'a> {
-    chunk: Vec<u8>,
+    chunk: Option<Buffer>,
     effort: Effort,
     queue: &'q mut Queue<'a, (), io::Error>,
 }
 
 impl Chunks<'_, '_> {
     fn send(&mut self) -> bool {
-        if self.chunk.is_empty() {
-            return true;
-        }
-        let (chunk, effort) = (mem::take(&mut self.chunk), self.effort);
+        let Some(chunk) = self.chunk.take() else { return true };
+        let effort = self.effort;
         self.queue.push(move |press| press.block(chunk, effort, ()))
     }
 }
 
 impl Write for Chunks<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() == CHUNK && !self.send() {
+        if self.chunk.as_ref().is_some_and(|chunk| chunk.len() == CHUNK) && !self.send() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let count = bytes.len().min(CHUNK - self.chunk.len());
-        self.chunk.extend_from_slice(bytes.get(..count).unwrap_or_default());
-        Ok(count)
+        let chunk = match &mut self.chunk {
+            Some(chunk) => chunk,
+            None => self.chunk.insert(Buffer::with_room(press::room(CHUNK))?),
+        };
+        let count = bytes.len().min(CHUNK - chunk.len());
+        chunk.write(bytes.get(..count).unwrap_or_default())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -11,6 +11,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
+use super::buffer::Buffer;
 use super::digests::Proof;
 use super::pack::full_path;
 use super::problem::shown;
@@ -108,13 +109,13 @@ impl Contents {
         entry: &Entry,
         offset: u64,
         (size, proof): (u64, Proof),
-        out: &mut Vec<u8>,
+        out: &mut Buffer,
     ) -> Result<(), StoreError> {
         let read = |source| StoreError::Read { path: shown(&entry.path), source };
         let start = out.len();
         if size > 0 {
             let content = self.open(entry, offset).map_err(read)?;
-            content.take(size).read_to_end(out).map_err(read)?;
+            out.read_from(content, usize::try_from(size).unwrap_or(usize::MAX)).map_err(read)?;
         }
         let bytes = out.get(start..).unwrap_or_default();
         if bytes.len() as u64 != size || !proof.holds_for(bytes) {

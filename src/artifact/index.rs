@@ -12,7 +12,9 @@ use std::path::Path;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use super::buffer::Buffer;
 use super::compress::Block;
+use super::press;
 use crate::release::Digest;
 
 /// What is known of a chunk.
@@ -122,10 +124,11 @@ impl Earlier {
         let Place { artifact, offset, known } = self.chunks.get(name).filter(|at| at.known.bytes == bytes)?;
         let file = self.artifacts.get(*artifact)?;
         // No format makes more of it than this.
-        let most = bytes + bytes / 100 + 1024;
-        let size = Some(known.compressed).filter(|size| *size <= most)?;
-        let mut compressed = vec![0; usize::try_from(size).ok()?];
-        file.read_exact_at(&mut compressed, *offset).ok()?;
+        let most = press::room(usize::try_from(bytes).ok()?);
+        let size = usize::try_from(known.compressed).ok().filter(|size| *size <= most)?;
+        let mut compressed = Buffer::with_room(size).ok()?;
+        file.read_exact_at(compressed.spare().get_mut(..size)?, *offset).ok()?;
+        compressed.filled(size);
         (sum_of(&compressed) == known.sum).then_some(())?;
         Some(Block { compressed, crc: 0, bytes, label: *known })
     }

@@ -1,6 +1,7 @@
 //! Owns the release tarball: local commands, choosing files, the deterministic tar, its digest, the cache.
 //! Knows no host and no terminal.
 
+mod buffer;
 mod cache;
 mod choose;
 mod chunks;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::io::Read;
+use std::io::Write as _;
 
 use flate2::Compress;
 use flate2::Compression;
@@ -13,6 +14,7 @@ use flate2::Crc;
 use flate2::FlushCompress;
 use zstd::bulk::Compressor;
 
+use super::buffer::Buffer;
 use super::compress::Block;
 
 /// How a stream is compressed.
@@ -121,14 +123,14 @@ impl Press {
     }
 
     /// Compresses a chunk, whatever was compressed before.
-    pub(super) fn block<L>(&mut self, chunk: Vec<u8>, effort: Effort, label: L) -> io::Result<Block<L>> {
+    pub(super) fn block<L>(&mut self, chunk: Buffer, effort: Effort, label: L) -> io::Result<Block<L>> {
         let bytes = chunk.len() as u64;
         let (compressed, crc) = match self {
             Self::Gzip(deflate) => {
                 let dense = is_dense(&chunk, |sample| Ok(self::deflate(deflate, sample)?.len()))?;
                 let mut crc = Crc::new();
                 crc.update(&chunk);
-                (if dense { stored(&chunk) } else { self::deflate(deflate, &chunk)? }, crc.sum())
+                (if dense { stored(&chunk)? } else { self::deflate(deflate, &chunk)? }, crc.sum())
             }
             Self::Zstd(press) => {
                 let press = match press {
@@ -137,10 +139,10 @@ impl Press {
                 };
                 press.set_compression_level(Effort::Least.level())?;
                 if is_dense(&chunk, |sample| Ok(press.compress(sample)?.len()))? {
-                    (raw(chunk), 0)
+                    (raw(chunk)?, 0)
                 } else {
                     press.set_compression_level(effort.level())?;
-                    (press.compress(&chunk)?, 0)
+                    (squeezed(press, &chunk)?, 0)
                 }
             }
         };
@@ -160,27 +162,42 @@ fn is_dense(chunk: &[u8], mut compressed: impl FnMut(&[u8]) -> io::Result<usize>
     Ok(size > SAMPLE * SAMPLES / 100 * 98)
 }
 
-fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Vec<u8>> {
+/// How much room a chunk may need in any format.
+pub(super) fn room(bytes: usize) -> usize {
+    bytes + bytes / 100 + 1024
+}
+
+fn squeezed(press: &mut Compressor<'_>, chunk: &[u8]) -> io::Result<Buffer> {
+    let mut out = Buffer::with_room(room(chunk.len()))?;
+    let size = press.compress_to_buffer(chunk, out.spare())?;
+    out.filled(size);
+    Ok(out)
+}
+
+fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Buffer> {
     deflate.reset();
     // Enough for what cannot be compressed, so that one call does.
-    let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 100 + 1024);
+    let mut out = Buffer::with_room(room(chunk.len()))?;
     loop {
-        let consumed = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
-        let rest = chunk.get(consumed..).unwrap_or_default();
-        deflate.compress_vec(rest, &mut out, FlushCompress::Sync).map_err(io::Error::other)?;
-        if deflate.total_in() == chunk.len() as u64 && out.len() < out.capacity() {
+        let (read, written) = (deflate.total_in(), deflate.total_out());
+        let rest = usize::try_from(read).ok().and_then(|read| chunk.get(read..)).unwrap_or_default();
+        deflate.compress(rest, out.spare(), FlushCompress::Sync).map_err(io::Error::other)?;
+        out.filled(usize::try_from(deflate.total_out() - written).map_err(io::Error::other)?);
+        if deflate.total_in() == chunk.len() as u64 && !out.spare().is_empty() {
             return Ok(out);
         }
-        out.reserve(chunk.len() / 8 + 1024);
+        out.reserve(chunk.len() / 8 + 1024)?;
     }
 }
 
 /// A chunk as a zstd frame of blocks that are not compressed (RFC 8878, 3.1.1). In its own memory: several of these are
-/// made at a time, and each may have four megabytes.
-fn raw(mut chunk: Vec<u8>) -> Vec<u8> {
+/// made at a time, and each may have three megabytes.
+fn raw(mut chunk: Buffer) -> io::Result<Buffer> {
     let size = chunk.len();
     let blocks = size.div_ceil(RAW);
-    chunk.resize(size + RAW_HEAD + blocks * BLOCK_HEAD, 0);
+    let heads = RAW_HEAD + blocks * BLOCK_HEAD;
+    chunk.reserve(heads)?;
+    chunk.filled(heads);
     // From the last on, so that each moves to where none is left.
     for block in (0..blocks).rev() {
         let from = block * RAW;
@@ -194,7 +211,7 @@ fn raw(mut chunk: Vec<u8>) -> Vec<u8> {
     // In one segment, whose size is told in four bytes. No chunk is longer than those can say.
     write_at(&mut chunk, 4, &[0xa0]);
     write_at(&mut chunk, 5, &(size as u32).to_le_bytes());
-    chunk
+    Ok(chunk)
 }
 
 fn write_at(bytes: &mut [u8], at: usize, what: &[u8]) {
@@ -204,15 +221,15 @@ fn write_at(bytes: &mut [u8], at: usize, what: &[u8]) {
 }
 
 /// A chunk in blocks that are not compressed.
-fn stored(chunk: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(chunk.len() + chunk.len().div_ceil(STORED) * 5);
+fn stored(chunk: &[u8]) -> io::Result<Buffer> {
+    let mut out = Buffer::with_room(chunk.len() + chunk.len().div_ceil(STORED) * 5)?;
     for part in chunk.chunks(STORED) {
         // Not longer than its field has room for.
         let size = part.len() as u16;
-        out.push(0);
-        out.extend_from_slice(&size.to_le_bytes());
-        out.extend_from_slice(&(!size).to_le_bytes());
-        out.extend_from_slice(part);
+        out.write_all(&[0])?;
+        out.write_all(&size.to_le_bytes())?;
+        out.write_all(&(!size).to_le_bytes())?;
+        out.write_all(part)?;
     }
-    out
+    Ok(out)
 }

@@ -125,13 +125,22 @@ impl Wire for Session {
                         }
                     };
                     offset += chunk.len() as u64;
-                    waiting.extend_from_slice(&chunk);
                     // What is small goes in one piece, whatever it consists of.
                     let is_part_over = chunk.is_empty();
-                    if waiting.len() >= CHUNK || (is_part_over && n == parts.len() && !waiting.is_empty()) {
-                        sent += waiting.len() as u64;
+                    let all = if waiting.is_empty() && chunk.len() >= CHUNK {
+                        chunk
+                    } else {
+                        waiting.extend_from_slice(&chunk);
+                        if waiting.len() < CHUNK && !(is_part_over && n == parts.len()) {
+                            Bytes::new()
+                        } else {
+                            std::mem::take(&mut waiting).freeze()
+                        }
+                    };
+                    if !all.is_empty() {
+                        sent += all.len() as u64;
                         // What it refused is told by the command itself, below.
-                        if stdin.write(waiting.split().freeze()).await.is_err() {
+                        if stdin.write(all).await.is_err() {
                             return Ok(());
                         }
                         progress(sent);

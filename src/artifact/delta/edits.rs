@@ -13,6 +13,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 use zstd::zstd_safe::CParameter;
 
+use super::super::buffer::Buffer;
 use super::super::cache::Cache;
 use super::super::contents::Contents;
 use super::super::digests::Proof;
@@ -97,7 +98,7 @@ fn edit(
     if Digest(Sha256::digest(&old).into()) != *old_digest {
         return Ok(None);
     }
-    let mut new = Vec::new();
+    let mut new = Buffer::with_room(usize::try_from(*size).map_err(io::Error::other)?)?;
     source.append(entry, 0, (*size, Proof::Whole(*digest)), &mut new).map_err(io::Error::other)?;
     let mut out = Vec::new();
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(&mut out, LEVEL, &old)?;

@@ -5,15 +5,15 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::super::buffer::Buffer;
 use super::super::compress;
 use super::super::compress::CompressError;
 use super::super::contents::BUFFER;
@@ -96,17 +96,11 @@ impl Pack {
     async fn read(&self, offset: u64, size: u64) -> io::Result<Bytes> {
         let file = Arc::clone(&self.file);
         super::blocking(move || {
-            let mut chunk = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
-            // Into room that nobody has to fill with zeros first.
-            while chunk.len() < chunk.capacity() {
-                let at = offset + chunk.len() as u64;
-                match rustix::io::pread(&file, spare_capacity(&mut chunk), at) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Ok(chunk.into())
+            let size = usize::try_from(size).map_err(io::Error::other)?;
+            let mut chunk = Buffer::with_room(size)?;
+            file.read_exact_at(chunk.spare().get_mut(..size).unwrap_or_default(), offset)?;
+            chunk.filled(size);
+            Ok(Bytes::from_owner(chunk))
         })
         .await
     }

@@ -270,7 +270,8 @@ impl Rig {
         until(&format!("everything to be gone: {:?}", self.processes()), || self.processes().is_empty());
         assert_eq!(names(&self.private("run")), [""; 0]);
         assert_eq!(names(&self.tmp()), [""; 0]);
-        let expected = ["absent", "app", "history.ndjson", "incoming", "last", "manifests", "releases", "run"];
+        let expected =
+            ["absent", "app", "history.ndjson", "incoming", "last", "manifests", "releases", "run"];
         let found = names(&self.private(""));
         let is_expected = |name: &str| expected.contains(&name) || name.starts_with("agent.");
         assert!(found.iter().all(|name| is_expected(name)), "{found:?}");
