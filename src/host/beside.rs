@@ -22,7 +22,7 @@ use crate::ssh::Chunk;
 use crate::ssh::Exec;
 
 /// How much is sent at a time at least, but for the end.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// How long it takes at most from a hook's end to that of the guardian that ended it.
 const LEAVING: Duration = Duration::from_secs(2);

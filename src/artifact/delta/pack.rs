@@ -29,7 +29,7 @@ use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// How much of it is read at a time.
-const CHUNK: u64 = 256 * 1024;
+const CHUNK: u64 = 128 * 1024;
 
 /// A compressed tar on the disk here.
 #[derive(Debug)]
