@@ -36,9 +36,9 @@ receive() {
     [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
 }
 
-# none_missing: names the files that are.
+# none_missing: names the files that are. It goes by the manifest, which was proven itself: the list of what to prove may
+# have been cut short by a full disk.
 none_missing() {
-    [ "$prove_all" != yes ] || return 0
     awk "$AWK_FOUND$AWK_PROVEN"'
         !(("./" listed()) in proven) { print "missing " FNR; code = 75 }
         END { exit code }
@@ -148,7 +148,8 @@ edit() {
     rm -rf "$RUN/edits"
 }
 
-# apply FILE: what standard input makes of it; its directories, for `each_of`, go to RUN/tree. `=N` keeps N lines, `-N` leaves N out, `+LINE` is a new one.
+# apply FILE: what standard input makes of it; its directories, for `each_of`, go to RUN/tree. `=N` keeps N lines, `-N`
+# leaves N out, `+LINE` is a new one.
 apply() {
     APPLY_TO=$1 APPLY_TREE=$RUN/tree awk "$AWK_FOUND"'
         function put(line) {
@@ -376,7 +377,7 @@ copy_these() { [ $# = 0 ] || $COPY -- "$@" "$COPY_TO/$copy_into/"; }
 copy_tab=$(printf '\t')
 
 # prove TREE [FROM TO]: notes which of its files have the digests that they should have, of those not proven yet; of
-# those lines of the manifest, or of all. `prove_all` is yes where it is known that none is missing.
+# those lines of the manifest, or of all.
 prove() {
     prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
         BEGIN { printf "" >"sums" }
@@ -384,7 +385,6 @@ prove() {
         !(("./" listed()) in proven) { print $2 "  ./" listed() >"sums"; bytes += $3 }
         END { printf "%.0f", bytes }
     ' from="${2-0}" to="${3-0}" part=1 sums.out part=2 manifest) || return
-    prove_all=
     [ -s "$RUN/sums" ] || return 0
     # Many a sha256sum knows nothing of what the processor has for this, and takes six times as long. The other's start
     # takes longer.
@@ -392,7 +392,7 @@ prove() {
         prove_fast "$1"
     else
         # What was cut short, by a full disk, proves less, and never more.
-        (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null && [ -z "${3-}" ] && prove_all=yes
+        (cd "$1" && sha256sum -c "$RUN/sums") >>"$RUN/sums.out" 2>/dev/null
     fi
     return 0
 }
