@@ -52,7 +52,7 @@ fn a_project_is_deployed_fails_is_put_back_and_rolled_back() {
     std::fs::remove_file(project.file("public/index.html")).unwrap();
     project.write("public/about.html", "nothing else");
     let failed = project.rdeploy(&["dev"]).run().ends_with(5);
-    insta::assert_snapshot!(failed.error(), @r#"
+    insta::assert_snapshot!(failed.failure(), @r#"
     error: host[N]: the health check did not pass within 1 s. The last answer: http://127.0.0.1:[APP]/ answered 404
       hint: mend the cause named above and deploy again
 

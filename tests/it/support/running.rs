@@ -183,6 +183,15 @@ impl Ended {
         self.names.borrow_mut().name(&self.err)
     }
 
+    /// Standard error, likewise, of a failure that several hosts meet at the same moment: the same is shown whichever of
+    /// them met it first, and whether or not another one had met it before it was told to stop.
+    pub(crate) fn failure(&self) -> String {
+        let shown = self.error();
+        let mut blocks: Vec<&str> = shown.trim_start().split("\n\n").collect();
+        blocks.dedup();
+        blocks.join("\n\n")
+    }
+
     /// Standard output, likewise, with the lines of each host together.
     pub(crate) fn output(&self) -> String {
         shown::by_host(&self.names.borrow_mut().name(&self.out))
