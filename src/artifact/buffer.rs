@@ -9,11 +9,17 @@ use std::ops::DerefMut;
 
 use memmap2::MmapMut;
 
+/// How much memory is asked for at a time when it is about to be filled. Left to itself, the system hands out each page when
+/// it is first touched, which for a chunk that is only read and written costs as much as both.
+const STEP: usize = 256 * 1024;
+
 /// Bytes, and room for more.
 #[derive(Debug)]
 pub(super) struct Buffer {
     memory: MmapMut,
     used: usize,
+    /// How much of it the system has handed out already, as far as that was asked for.
+    backed: usize,
 }
 
 impl Buffer {
@@ -23,7 +29,7 @@ impl Buffer {
     ///
     /// When the system has no memory to give.
     pub(super) fn with_room(bytes: usize) -> io::Result<Self> {
-        Ok(Self { memory: MmapMut::map_anon(bytes.max(1))?, used: 0 })
+        Ok(Self { memory: MmapMut::map_anon(bytes.max(1))?, used: 0, backed: 0 })
     }
 
     /// The room that is left.
@@ -36,14 +42,28 @@ impl Buffer {
         self.used = self.memory.len().min(self.used + bytes);
     }
 
-    /// Sees to it that there is room for so many more.
+    /// Sees to it that there is room for so many more, which are about to come.
     pub(super) fn reserve(&mut self, bytes: usize) -> io::Result<()> {
         if self.memory.len() - self.used < bytes {
             let mut larger = Self::with_room((self.memory.len() * 2).max(self.used + bytes))?;
             larger.write_all(self)?;
             *self = larger;
         }
+        self.back(self.used + bytes);
         Ok(())
+    }
+
+    /// Has the system hand out what lies before `end`, if it knows how to (Linux 5.14).
+    fn back(&mut self, end: usize) {
+        if end <= self.backed {
+            return;
+        }
+        let from = self.backed;
+        self.backed = end.next_multiple_of(STEP).min(self.memory.len());
+        #[cfg(target_os = "linux")]
+        let _ = self.memory.advise_range(memmap2::Advice::PopulateWrite, from, self.backed - from);
+        #[cfg(not(target_os = "linux"))]
+        let _ = from;
     }
 
     /// Reads up to so many bytes, fewer where there are no more. Returns how many.

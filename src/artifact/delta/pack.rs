@@ -13,7 +13,6 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::super::buffer::Buffer;
 use super::super::compress;
 use super::super::compress::CompressError;
 use super::super::contents::BUFFER;
@@ -97,10 +96,9 @@ impl Pack {
         let file = Arc::clone(&self.file);
         super::blocking(move || {
             let size = usize::try_from(size).map_err(io::Error::other)?;
-            let mut chunk = Buffer::with_room(size)?;
-            file.read_exact_at(chunk.spare().get_mut(..size).unwrap_or_default(), offset)?;
-            chunk.filled(size);
-            Ok(Bytes::from_owner(chunk))
+            let mut chunk = vec![0; size];
+            file.read_exact_at(&mut chunk, offset)?;
+            Ok(Bytes::from(chunk))
         })
         .await
     }
