@@ -1,8 +1,12 @@
-//! Owns taking every host's lock, or none: the first host arbitrates, so that of two deploys at the same
-//! time one gets all. Who waits for a lock holds none meanwhile. A freeze is not waited for: it ends when
+//! Owns taking every host's lock, or none. All are asked at once; the first host arbitrates, so that of two deploys at
+//! the same time one gets all: who has the first host's lock asks again for what the other one is about to free.
+//! Who waits for a lock holds none meanwhile. A freeze is not waited for: it ends when
 //! a person says so, which may be next week.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Member;
 use super::Outcome;
@@ -21,6 +25,11 @@ use crate::host::Host;
 use crate::host::HostError;
 use crate::host::LockOutcome;
 use crate::release::ReleaseId;
+
+/// How long who has the first host's lock asks for the others again. Somebody who asked at the same moment frees them
+/// as soon as it hears that the first one is not to be had; a deploy to other hosts of the environment does not.
+const ARBITRATION: Duration = Duration::from_secs(3);
+const ARBITRATION_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a round of locking did not get every lock.
 struct Refused {
@@ -46,9 +55,10 @@ impl<H: Host> Transaction<'_, H> {
     pub(super) async fn lock(&mut self, job: Job<'_>, hurry: &Hurry<'_>) -> Result<(), Outcome> {
         let checked: Vec<_> = self.fleet.members.iter().map(|member| member.facts.current.clone()).collect();
         let mut patience = Patience::of(self.wait);
-        let mut told = BTreeSet::new();
+        let (mut told, mut again) = (BTreeSet::new(), false);
         loop {
-            let Err(refused) = self.lock_all(job, &checked).await else { return Ok(()) };
+            let Err(refused) = self.lock_all(job, &checked, again).await else { return Ok(()) };
+            again = true;
             let pause = if refused.is_final { None } else { patience.pause() };
             let Some(pause) = pause else {
                 for (place, owner) in &refused.held {
@@ -101,10 +111,17 @@ impl<H: Host> Transaction<'_, H> {
         member.host.release().await
     }
 
-    async fn lock_all(&mut self, job: Job<'_>, checked: &[Option<String>]) -> Result<(), Refused> {
-        let everybody = self.fleet.members.len();
-        self.lock_places(0..everybody.min(1)).await?;
-        self.lock_places(1..everybody).await?;
+    async fn lock_all(
+        &mut self,
+        job: Job<'_>,
+        checked: &[Option<String>],
+        again: bool,
+    ) -> Result<(), Refused> {
+        // Who was refused before leaves the others alone until the first is to be had.
+        let at_once = if again { 0..self.fleet.members.len().min(1) } else { self.fleet.all() };
+        let rest = at_once.end..self.fleet.members.len();
+        self.lock_from_first(at_once).await?;
+        self.lock_from_first(rest).await?;
         match job {
             Job::Rollback(target) => self.still_as_checked(checked, target),
             Job::Resume(resumption, _) if !self.still_left_behind(resumption) => {
@@ -114,8 +131,32 @@ impl<H: Host> Transaction<'_, H> {
         }
     }
 
+    /// Takes these locks at once. Who has the first host's asks for a while for those that somebody else holds.
+    async fn lock_from_first(&mut self, places: std::ops::Range<usize>) -> Result<(), Refused> {
+        let until = Instant::now() + ARBITRATION;
+        let mut refused = self.lock_places(places).await.err();
+        while let Some(Refused { held, is_final: false, .. }) = &refused
+            && self.has_first()
+            && Instant::now() < until
+        {
+            let places: Vec<usize> = held.iter().map(|(place, _)| *place).collect();
+            tokio::select! {
+                () = tokio::time::sleep(ARBITRATION_PAUSE) => {}
+                // The next question finds that out.
+                () = self.stops.cancel.cancelled() => {}
+            }
+            refused = self.lock_places(places).await.err();
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether the host that arbitrates is ours.
+    fn has_first(&self) -> bool {
+        self.fleet.members.first().is_some_and(|member| member.stage == Stage::Locked)
+    }
+
     /// Takes these locks at once; else says why the run cannot go on.
-    async fn lock_places(&mut self, places: std::ops::Range<usize>) -> Result<(), Refused> {
+    async fn lock_places(&mut self, places: impl IntoIterator<Item = usize>) -> Result<(), Refused> {
         let stops = self.stops;
         let round = self
             .fleet

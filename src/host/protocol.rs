@@ -265,6 +265,8 @@ pub struct Facts {
     pub last: Option<LastAttempt>,
     /// The dead attempts that were settled here just now.
     pub settled: Vec<Settled>,
+    /// Whether it is locked for this attempt already.
+    pub locked: bool,
     /// The app's processes, where they were asked for.
     pub processes: Vec<Process>,
     /// What the health check said, where it was asked.
@@ -295,6 +297,7 @@ impl Facts {
             Say::Fact(name, value) if name == "release" => {
                 self.releases.extend(ReleaseRecord::parse(&value));
             }
+            Say::Fact(name, _) if name == "locked" => self.locked = true,
             Say::Fact(name, value) if name == "process" => self.processes.extend(Process::parse(&value)),
             Say::Fact(name, value) if name == "health" => self.health = HealthAnswer::parse(&value),
             Say::Fact(name, value) if name == "settled" => self.settled.extend(Settled::parse(&value)),

@@ -52,6 +52,8 @@ pub struct Session {
     pub(super) connection: Connection,
     pub(super) talk: Talk,
     ahead: Ahead,
+    /// How the host stood when it was locked along with the checks, until that is asked for.
+    locked: Mutex<Option<Facts>>,
     /// What was begun: a successor needs to know it too.
     pub(super) attempt: Mutex<Option<Attempt>>,
     /// The guardian that follows this one: it took over when this one died, or will ask for the lock again.
@@ -76,8 +78,35 @@ impl Session {
         };
         let (talk, ()) = tokio::join!(start, ahead);
         let talk = talk?;
+        let (ahead, locked) = (Ahead::default(), Mutex::default());
         let (attempt, successor) = (Mutex::default(), OnceLock::new());
-        Ok(Self { settings, connection, talk, ahead: Ahead::default(), attempt, successor, heir: false })
+        Ok(Self { settings, connection, talk, ahead, locked, attempt, successor, heir: false })
+    }
+
+    /// Asks the read-only questions, and takes the lock in the same breath where nothing that was found speaks against
+    /// it and it leaves no trace when it is given back: [`Host::lock`] says so later. Whoever does not come to that
+    /// frees it with [`Session::part`].
+    pub async fn preflight_and_lock(&self) -> Result<Facts, HostError> {
+        let facts = self.facts("preflight lock", "checking the host").await?;
+        if facts.locked {
+            self.talk.beat(self.settings.environment.lease);
+            // Notes are told with the checks.
+            let standing = Facts { notes: Vec::new(), ..facts.clone() };
+            *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        }
+        Ok(facts)
+    }
+
+    /// Takes what is known of a lock that nobody has asked for yet.
+    fn locked_already(&self) -> Option<Facts> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Frees a lock that was taken along with the checks. What does not hear of it frees it at the end of the connection.
+    pub async fn part(&self) {
+        if self.locked_already().is_some() {
+            let _ = self.leave().await;
+        }
     }
 
     /// The guardian there is now.
@@ -203,6 +232,9 @@ impl Host for Session {
     }
 
     async fn lock(&self) -> Result<LockOutcome, HostError> {
+        if let Some(facts) = self.locked_already() {
+            return Ok(LockOutcome::Taken(facts));
+        }
         let facts = Mutex::new((Facts::default(), None, String::new()));
         let heard = |say| {
             let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);

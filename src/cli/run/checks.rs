@@ -3,6 +3,9 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Run;
 use super::ending::Known;
@@ -63,15 +66,19 @@ impl Reached {
 /// What a host needs, said when not even the questions could be asked.
 const NEEDS: &str = "the host needs a POSIX sh, coreutils (or BusyBox), tar and gzip";
 
+/// How long it is waited for the word of hosts to which nothing is done.
+const PARTING_LIMIT: Duration = Duration::from_secs(5);
+
 impl Run<'_> {
     /// Connects to every host at once and has each check itself. Which hosts are left out is decided, and
     /// said, as soon as all have answered or failed to.
-    pub(super) async fn connect(&self, ask: &Arc<dyn ssh::Ask>) -> Vec<Checked> {
+    /// Those that are checked when everything else is `ready` are locked in the same breath.
+    pub(super) async fn connect(&self, ask: &Arc<dyn ssh::Ask>, ready: &AtomicBool) -> Vec<Checked> {
         let identity = Identity::from_env();
         let hooks = &self.launch.environment.hooks;
         let checks = self.places.all.iter().enumerate().map(|(ordinal, place)| {
             let hooks = deploy::hooks::possible(hooks, &place.host, self.verb());
-            self.check(place, ordinal, hooks, &identity, ask)
+            self.check(place, ordinal, hooks, (&identity, ask), ready)
         });
         let checked = futures_util::future::join_all(checks).await;
         if !self.is_stopped_by(&checked) {
@@ -85,8 +92,8 @@ impl Run<'_> {
         place: &Place,
         ordinal: usize,
         hooks: Vec<HookScript>,
-        identity: &Identity,
-        ask: &Arc<dyn ssh::Ask>,
+        (identity, ask): (&Identity, &Arc<dyn ssh::Ask>),
+        ready: &AtomicBool,
     ) -> Checked {
         let host = || place.target.name.clone();
         self.events.emit(EventKind::PhaseEntered { host: host(), phase: Phase::Connecting });
@@ -111,13 +118,17 @@ impl Run<'_> {
             .map_err(|error| Unfit { hint: None, ..unfit(&error, None) })?;
         let fit = |error: HostError| unfit(&error, error.output());
         let session = Session::start(connection, settings).await.map_err(fit)?;
-        let facts = session.preflight().await.map_err(fit)?;
+        let facts = match ready.load(Ordering::Relaxed) {
+            true => session.preflight_and_lock().await,
+            false => session.preflight().await,
+        };
+        let facts = facts.map_err(fit)?;
         self.events.emit(EventKind::HostWaiting { host: host(), wait: Wait::Start });
         Ok((session, facts))
     }
 
     /// States every problem of every host that is not left out.
-    pub(super) fn all_checked(&self, checked: Vec<Checked>, artifact: Option<&Artifact>) -> Checks {
+    pub(super) async fn all_checked(&self, checked: Vec<Checked>, artifact: Option<&Artifact>) -> Checks {
         let leaves_out = !self.is_stopped_by(&checked);
         let mut reached = Reached { places: Vec::new(), sessions: Vec::new(), facts: Vec::new() };
         let mut known = Vec::new();
@@ -158,8 +169,19 @@ impl Run<'_> {
         if fit {
             return Checks::Fit(reached);
         }
-        deploy::tell_traffic(&reached.sessions, self.events);
+        self.part(&reached.sessions).await;
         Checks::Unfit(known)
+    }
+
+    /// Leaves hosts to which nothing is done, and states what they cost. One that does not answer frees its lock by itself.
+    pub(super) async fn part(&self, sessions: impl IntoIterator<Item = &Session> + Clone) {
+        let parting = futures_util::future::join_all(sessions.clone().into_iter().map(Session::part));
+        tokio::select! {
+            _ = parting => {}
+            () = tokio::time::sleep(PARTING_LIMIT) => {}
+            () = self.stops.abandon.cancelled() => {}
+        }
+        deploy::tell_traffic(sessions, self.events);
     }
 
     /// States what keeps these hosts from getting an artifact. Returns whether nothing does.

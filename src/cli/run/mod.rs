@@ -13,6 +13,8 @@ mod reach;
 mod resume;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -72,9 +74,11 @@ impl Run<'_> {
         let started = Instant::now();
         let build_stop = self.stops.cancel.child_token();
         let ask: Arc<dyn ssh::Ask> = Arc::new(Ask::new(screen));
+        // Nothing but the hosts is waited for: from then on they may be locked.
+        let ready = AtomicBool::new(false);
         let connect = async {
             let checked = tokio::select! {
-                checked = self.connect(&ask) => Some(checked),
+                checked = self.connect(&ask, &ready) => Some(checked),
                 // Nothing has been changed yet, so nothing is worth waiting for.
                 () = self.stops.cancel.cancelled() => None,
             };
@@ -88,6 +92,7 @@ impl Run<'_> {
             if let Ok(Some(artifact)) = &made {
                 artifact.list_ahead();
             }
+            ready.store(made.is_ok(), Ordering::Relaxed);
             (made, started.elapsed())
         };
         let both = async { tokio::join!(build, connect) };
@@ -100,11 +105,11 @@ impl Run<'_> {
             stopped => {
                 self.events.emit(EventKind::Interrupted);
                 let fit = stopped.iter().flatten().flatten();
-                deploy::tell_traffic(fit.map(|(session, _)| session), self.events);
+                self.part(fit.map(|(session, _)| session)).await;
                 return self.ended(Outcome::Interrupted, Vec::new());
             }
         };
-        let checks = self.all_checked(checked, made.as_ref().ok().and_then(Option::as_ref));
+        let checks = self.all_checked(checked, made.as_ref().ok().and_then(Option::as_ref)).await;
         if let Err(error) = &made {
             release_source::state(error, self.events);
         }
@@ -112,7 +117,7 @@ impl Run<'_> {
         let summary = match (checks, made) {
             (Checks::Fit(reached), Ok(artifact)) => self.transact(reached, artifact, built).await,
             (Checks::Fit(reached), Err(_)) => {
-                deploy::tell_traffic(&reached.sessions, self.events);
+                self.part(&reached.sessions).await;
                 self.ended(Outcome::Usage, self.known(&reached))
             }
             (Checks::Unfit(known), _) => self.ended(Outcome::Preflight, known),
@@ -142,8 +147,8 @@ impl Run<'_> {
     }
 
     async fn transact(&self, reached: Reached, artifact: Option<Artifact>, built: Duration) -> Summary {
-        let unbegun = |summary: Summary| {
-            deploy::tell_traffic(&reached.sessions, self.events);
+        let unbegun = async |summary: Summary| {
+            self.part(&reached.sessions).await;
             summary
         };
         let mut absent = self.left_out(&reached.places);
@@ -154,7 +159,7 @@ impl Run<'_> {
                     absent = self.still_absent(&reached);
                     (artifact, Some(resumption))
                 }
-                Err(summary) => return unbegun(summary),
+                Err(summary) => return unbegun(summary).await,
             },
             Source::Build | Source::Artifact(_) | Source::Rollback(_) => {
                 timings.extend(artifact.as_ref().map(|_| ("build".to_owned(), built)));
@@ -166,9 +171,9 @@ impl Run<'_> {
             (None, Some(artifact), _) => Job::Deploy(artifact),
             (None, None, Source::Rollback(wanted)) => match self.rollback_to(&reached, *wanted) {
                 Ok(release) => Job::Rollback(release),
-                Err(summary) => return unbegun(summary),
+                Err(summary) => return unbegun(summary).await,
             },
-            (None, None, _) => return unbegun(self.ended(Outcome::Usage, self.known(&reached))),
+            (None, None, _) => return unbegun(self.ended(Outcome::Usage, self.known(&reached))).await,
         };
         let Environment { hooks, rollout, .. } = &self.launch.environment;
         let schedule = deploy::hooks::schedule(hooks, &self.hosts(&reached.places), self.verb());

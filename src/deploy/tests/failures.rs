@@ -166,7 +166,7 @@ async fn a_host_that_was_never_switched_is_no_reason_for_doubt_when_it_is_lost()
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_is_held_anywhere_frees_all_others_and_begins_nothing() {
-    for (held, asked) in [(0, 1), (2, 3)] {
+    for held in [0, 2] {
         let world = World::of(3).with(held, |model| model.lock = Lock::Others { tries: usize::MAX });
         let ended = deploy(&world).await;
         assert_eq!(ended.code(), 4);
@@ -174,7 +174,6 @@ async fn a_lock_that_is_held_anywhere_frees_all_others_and_begins_nothing() {
         assert_eq!(host, format!("host{}", held + 1));
         assert!(error.contains("ada from laptop"), "{error}");
         let log = world.log();
-        assert_eq!(log.iter().filter(|e| e.step == Step::Lock && !e.ended).count(), asked);
         assert!(log.iter().all(|e| matches!(e.step, Step::Lock | Step::Leave)), "{log:?}");
         let locks: Vec<Lock> = world.models().iter().map(|model| model.lock).collect();
         assert!(locks.iter().enumerate().all(|(n, lock)| matches!(lock, Lock::Others { .. }) == (n == held)));

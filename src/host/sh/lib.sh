@@ -16,9 +16,10 @@
 # `&` ignores SIGINT for ever (so actions are not started that way).
 
 # say KEY TEXT: states a fact to the client, one line, never more than a pipe takes at once.
-# Descriptor 3 leads there: in the guardian's children through its FIFO.
+# Descriptor 3 leads there: in the guardian's children through its FIFO. That there was a problem stays known here too.
 say() {
     say_text=$2
+    [ "$1" != problem ] || mark "$META/problem"
     case $say_text in
         *'
 '*) say_text=$(printf %s "$2" | tr '\n' ' ') ;;

@@ -70,12 +70,22 @@ about() {
 # make_tree: the directories, once the lock is wanted. What the application reads must not inherit the
 # guardian's own umask.
 make_tree() {
-    if [ ! -d "$ROOT/releases" ] || [ ! -d "$ROOT/shared" ]; then
-        (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") || return
-    fi
-    [ -d "$PRIVATE/releases" ] && [ -d "$PRIVATE/manifests" ] && [ -d "$PRIVATE/incoming" ] && [ -d "$PRIVATE/run" ] || {
+    has_app_dirs || (umask 022 && mkdir -p "$ROOT" "$ROOT/releases" "$ROOT/shared") || return
+    has_own_dirs || {
         mkdir -p "$PRIVATE/releases" "$PRIVATE/manifests" "$PRIVATE/incoming" "$PRIVATE/run" && chmod 700 "$PRIVATE"
     }
+}
+
+has_app_dirs() { [ -d "$ROOT/releases" ] && [ -d "$ROOT/shared" ]; }
+
+has_own_dirs() {
+    [ -d "$PRIVATE/releases" ] && [ -d "$PRIVATE/manifests" ] && [ -d "$PRIVATE/incoming" ] && [ -d "$PRIVATE/run" ]
+}
+
+# leaves_no_trace: whether a lock that is given back leaves the host as it was: nothing has to be made for it, and no dead
+# attempt would be settled by whoever has it.
+leaves_no_trace() {
+    has_app_dirs && has_own_dirs && [ -s "$PRIVATE/app" ] && boot_id && each_dead_run false
 }
 
 # These run on a full disk, too, and can say what goes wrong: over what is written when the lock is taken.

@@ -32,7 +32,16 @@ guardian_main() {
     printf 'rdeploy-guardian 1\n'
     while IFS=' ' read -r lock_seq name lock_rest; do
         case $name in
-            preflight) preflight ;;
+            preflight)
+                preflight
+                # The client has what it needs to go on, unless somebody has to decide something first.
+                if [ "$lock_rest" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace && try_lock; then
+                    say fact locked
+                    guardian
+                    return
+                fi
+                state_facts
+                ;;
             look) look ;;
             status) status ;;
             setup) setup_look ;;
@@ -51,18 +60,11 @@ guardian_main() {
                 }
                 ;;
             lock)
-                # Handlers, not "ignore": what is ignored stays ignored in every program started here.
-                trap : HUP TERM INT PIPE
-                derive
-                take_lock >"$META/lock.out" 2>&1
-                lock_code=$?
-                if [ "$lock_code" = 0 ]; then
-                    cd "$ROOT" || return
+                if try_lock; then
                     guardian
                     return
                 fi
                 [ "$lock_code" = 2 ] || say reason "$(head -n 3 "$META/lock.out")"
-                free_lock
                 printf 'failed %s %s\n' "$lock_seq" "$lock_code"
                 continue
                 ;;
@@ -73,6 +75,21 @@ guardian_main() {
         esac
         printf 'ok %s\n' "$lock_seq"
     done
+}
+
+# try_lock: takes the lock and goes where it holds; or puts into lock_code why it could not.
+try_lock() {
+    # Handlers, not "ignore": what is ignored stays ignored in every program started here.
+    trap : HUP TERM INT PIPE
+    derive
+    take_lock >"$META/lock.out" 2>&1
+    lock_code=$?
+    if [ "$lock_code" = 0 ]; then
+        cd "$ROOT" && return
+        lock_code=1
+    fi
+    free_lock
+    return 1
 }
 
 # work_main RUN N NAME [TEXT]: one action.

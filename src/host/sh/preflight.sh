@@ -153,7 +153,9 @@ state_facts() {
     done
 }
 
+# preflight: the questions. How the host stands is said by whoever asks, perhaps under the lock.
 preflight() {
+    [ ! -e "$META/problem" ] || rm -f "$META/problem"
     RECIPE=$META/recipe
     BEFORE=$META/none
     WORK=$META/scratch
@@ -168,7 +170,6 @@ preflight() {
     check_machine=$line
     first_line /proc/sys/kernel/hostname
     say fact "tree $check_machine $line $(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")"
-    state_facts
     if [ -f "$RECIPE/kind" ]; then
         (app_check) </dev/null
     fi

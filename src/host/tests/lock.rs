@@ -113,6 +113,89 @@ fn a_held_lock_is_refused_with_its_owner_and_can_be_asked_for_again() {
     });
 }
 
+/// Asks the questions and for the lock in one breath. Returns whether it was taken, and what was said.
+fn checked_and_locked(guardian: &mut Guardian) -> (bool, Vec<Say>) {
+    let says = guardian.ask("preflight lock").ok();
+    let locked = says.contains(&Say::Fact("locked".into(), String::new()));
+    // Whether under the lock or not, it is told how the host stands, and once.
+    let facts =
+        |name: &str| says.iter().filter(|say| matches!(say, Say::Fact(fact, _) if fact == name)).count();
+    assert_eq!((facts("clock"), facts("last")), (1, 1), "{says:?}");
+    (locked, says)
+}
+
+#[test]
+fn the_lock_is_taken_along_with_the_checks_where_nothing_speaks_against_it() {
+    each_shell(|rig| {
+        // Something would have to be made for it.
+        let mut first = Guardian::start(rig, rig.settings("t1"));
+        assert!(!checked_and_locked(&mut first).0);
+        assert!(!rig.root().exists());
+        first.ask("lock").ok();
+        first.deploy(R1, &Parcel::of("one"));
+
+        let mut owner = Guardian::start(rig, rig.settings("t2"));
+        let (locked, says) = checked_and_locked(&mut owner);
+        assert!(locked && says.contains(&Say::Fact("current".into(), rig.current().unwrap())), "{says:?}");
+        // It is asked for again by whoever did not get it.
+        let mut other = Guardian::start(rig, rig.settings("t3"));
+        let (locked, says) = checked_and_locked(&mut other);
+        assert!(!locked && says.iter().any(|say| matches!(say, Say::Held(_))), "{says:?}");
+        let says = other.ask("lock").failed(2);
+        assert!(
+            matches!(&says[..], [Say::Held(owner)] if owner.starts_with("ann@desk from desk")),
+            "{says:?}"
+        );
+        // What has nothing to do leaves as if it had never been there.
+        let before = rig.history();
+        owner.bye();
+        assert_eq!(rig.history(), before);
+        other.ask("lock").ok();
+        other.deploy(R2, &Parcel::of("two"));
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn the_lock_is_not_taken_along_with_the_checks_where_somebody_has_to_decide_something() {
+    each_shell(|rig| {
+        Guardian::locked(rig, rig.settings("t1")).deploy(R1, &Parcel::of("one"));
+        let mut settings = rig.settings("t2");
+        Arc::make_mut(&mut settings.environment).linked_files = vec![".env".into()];
+        let mut guardian = Guardian::start(rig, settings);
+        let (locked, says) = checked_and_locked(&mut guardian);
+        assert!(!locked && says.iter().any(|say| matches!(say, Say::Problem(_))), "{says:?}");
+        // What was found is looked at anew each time.
+        fs::create_dir_all(rig.root().join("shared")).unwrap();
+        fs::write(rig.root().join("shared/.env"), "").unwrap();
+        assert!(checked_and_locked(&mut guardian).0);
+        guardian.bye();
+
+        // Whoever has the lock would settle what a dead attempt left.
+        let mut dead = Guardian::locked(rig, rig.settings("dead"));
+        dead.switch(R2, &Parcel::of("two"));
+        dead.kill();
+        let mut guardian = Guardian::start(rig, rig.settings("t4"));
+        assert!(!checked_and_locked(&mut guardian).0);
+        assert_eq!(rig.live().as_deref(), Some(R2));
+        guardian.ask("lock").ok();
+        assert_eq!(rig.live().as_deref(), Some(R1));
+        guardian.bye();
+        rig.assert_tidy();
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_after_the_checks_leaves_no_lock() {
+    each_shell(|rig| {
+        Guardian::locked(rig, rig.settings("t1")).deploy(R1, &Parcel::of("one"));
+        let mut guardian = Guardian::start(rig, rig.settings("t2"));
+        assert!(checked_and_locked(&mut guardian).0);
+        guardian.hang_up();
+        rig.assert_tidy();
+    });
+}
+
 #[test]
 fn a_lock_from_before_a_reboot_is_a_dead_ones_even_if_its_pid_lives() {
     each_shell(|rig| {

@@ -32,6 +32,7 @@ fn a_freeze_refuses_deploys_and_rollbacks_until_it_is_lifted() {
     deploy of shop on dev: host1, host2
     local | packed 1 file, 10 B ([SIZE] compressed), [DIGEST]
     host1 | failed: the environment is frozen: the fair is on; ask Eve (ada@[MACHINE] from [MACHINE] since [TIME])
+    host2 | failed: the environment is frozen: the fair is on; ask Eve (ada@[MACHINE] from [MACHINE] since [TIME])
     --- stderr
 
     error: host[N]: the environment is frozen: the fair is on; ask Eve (ada@[MACHINE] from [MACHINE] since [TIME])
