@@ -6,7 +6,7 @@ use std::future::pending;
 use super::Member;
 use super::Outcome;
 use super::Stage;
-use super::ahead;
+use super::ahead::From;
 use super::fleet::OnFailure;
 use super::fleet::Round;
 use super::fleet::Stopped;
@@ -26,11 +26,16 @@ const TRIES: usize = 2;
 impl<H: Host> Transaction<'_, H> {
     /// Commits everywhere; an error means that no host is known to have committed. The first Ctrl-C does
     /// not stop it: it is one short step, and half of it is the one state that nobody wants.
-    pub(super) async fn commit(&mut self, hurry: &Hurry<'_>) -> Result<(), Stopped> {
+    pub(super) async fn commit(
+        &mut self,
+        job: Job<'_>,
+        release: ReleaseId,
+        hurry: &Hurry<'_>,
+    ) -> Result<(), Stopped> {
         let mut open: Vec<usize> = self.fleet.all().collect();
         let mut refused = Vec::new();
         for _ in 0..TRIES {
-            let commit = |member| self.commit_one(member);
+            let commit = |member| self.commit_one(member, job, release);
             let round = self.fleet.each(open, OnFailure::GoOn, hurry.clone(), commit).await;
             for (place, ()) in round.done {
                 self.become_stage(place, Stage::Committed);
@@ -62,8 +67,14 @@ impl<H: Host> Transaction<'_, H> {
         Ok(())
     }
 
-    async fn commit_one(&self, member: &Member<H>) -> Result<(), HostError> {
+    async fn commit_one(
+        &self,
+        member: &Member<H>,
+        job: Job<'_>,
+        release: ReleaseId,
+    ) -> Result<(), HostError> {
         self.enter(&member.host, Phase::Finishing);
+        self.announce(member, job, release, From::Commit);
         member.host.act(&Action::Commit, &|_| ()).await
     }
 
@@ -110,7 +121,7 @@ impl<H: Host> Transaction<'_, H> {
         let prune = self.prunable(member, job, release);
         let host = &member.host;
         self.warn(host, self.hooks(member, point).await);
-        host.announce(&ahead::closing(prune.clone()));
+        self.announce(member, job, release, From::Finish);
         self.warn(host, host.act(&Action::Finish(prune), &|say| self.heard(host, say)).await);
         self.warn(host, host.leave().await);
         self.enter(host, Phase::Done);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::Member;
 use super::Stage;
+use super::ahead::From;
 use super::fleet::OnFailure;
 use super::fleet::Stopped;
 use super::transaction::Job;
@@ -37,7 +38,7 @@ impl<H: Host> Transaction<'_, H> {
 
         let started = Instant::now();
         self.once_before_switch().await?;
-        self.roll_out(release).await?;
+        self.roll_out(job, release).await?;
         self.timings.push(("switch".to_owned(), started.elapsed()));
         self.all_answer().await
     }
@@ -53,7 +54,7 @@ impl<H: Host> Transaction<'_, H> {
             attempt.branch = artifact.branch.clone().unwrap_or_default();
         }
         host.begin(&attempt).await?;
-        self.announce(member, job, release);
+        self.announce(member, job, release, From::Upload);
         if let Some(artifact) = artifact {
             self.enter(host, Phase::Uploading);
             let uploading = AtomicBool::new(true);
@@ -64,6 +65,7 @@ impl<H: Host> Transaction<'_, H> {
             }
             host.act(&Action::Prepare, &|say| self.heard(host, say)).await?;
             self.hooks(member, "after_unpack").await?;
+            self.announce(member, job, release, From::Ready);
         } else {
             self.enter(host, Phase::Preparing);
         }

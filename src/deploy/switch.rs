@@ -10,9 +10,11 @@ use tokio::time::Instant;
 
 use super::Member;
 use super::Stage;
+use super::ahead::From;
 use super::fleet::OnFailure;
 use super::fleet::Stopped;
 use super::rollout::Course;
+use super::transaction::Job;
 use super::transaction::Transaction;
 use crate::event::EventKind;
 use crate::event::Phase;
@@ -30,7 +32,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl<H: Host> Transaction<'_, H> {
     /// Switches every host; afterwards each was proven to run the release.
-    pub(super) async fn roll_out(&mut self, release: ReleaseId) -> Result<(), Stopped> {
+    pub(super) async fn roll_out(&mut self, job: Job<'_>, release: ReleaseId) -> Result<(), Stopped> {
         let course = self.course();
         let of = course.batches.len();
         for (n, batch) in course.batches.iter().enumerate() {
@@ -40,7 +42,7 @@ impl<H: Host> Transaction<'_, H> {
                 let hosts = self.names(batch);
                 self.events.emit(EventKind::BatchStarted { number: n + 1, of, hosts });
             }
-            self.switch(batch, release).await?;
+            self.switch(batch, job, release).await?;
             if course.pauses_after(n) {
                 let firsts: Vec<usize> = course.batches.iter().take(n + 1).flatten().copied().collect();
                 self.pause(&firsts, course.pause).await?;
@@ -54,9 +56,9 @@ impl<H: Host> Transaction<'_, H> {
         self.rollout.course(self.fleet.members.iter().map(|member| member.host.name()))
     }
 
-    async fn switch(&mut self, batch: &[usize], release: ReleaseId) -> Result<(), Stopped> {
+    async fn switch(&mut self, batch: &[usize], job: Job<'_>, release: ReleaseId) -> Result<(), Stopped> {
         let stops = self.stops;
-        let activate = |member| self.activate(member, release);
+        let activate = |member| self.activate(member, job, release);
         let hosts = batch.iter().copied();
         let round = self.fleet.each(hosts, OnFailure::Stop, stops.cancel.cancelled(), activate).await;
         for place in batch {
@@ -71,7 +73,7 @@ impl<H: Host> Transaction<'_, H> {
         round.complete().map(drop)
     }
 
-    async fn activate(&self, member: &Member<H>, release: ReleaseId) -> Result<(), HostError> {
+    async fn activate(&self, member: &Member<H>, job: Job<'_>, release: ReleaseId) -> Result<(), HostError> {
         let host = &member.host;
         let each_host = |script: &&HookScript| script.point == "before_switch" && !script.hook.once;
         for script in member.hooks.iter().filter(each_host) {
@@ -80,6 +82,7 @@ impl<H: Host> Transaction<'_, H> {
         }
         self.enter(host, Phase::Switching);
         member.note_switch();
+        self.announce(member, job, release, From::Switch);
         let (proof, detail) = self.prove(member, &Action::Activate).await?;
         self.events.emit(EventKind::Verified {
             host: host.name().to_owned(),

@@ -145,7 +145,7 @@ impl<H: Host> Transaction<'_, H> {
         };
         let level = self.set_aside(job);
         let committed = match self.forward(job, release).await {
-            Ok(()) => self.commit(&hurry).await,
+            Ok(()) => self.commit(job, release, &hurry).await,
             Err(stopped) => Err(stopped),
         };
         let outcome = match committed {

@@ -102,7 +102,7 @@ fn what_hooks_write_is_told_with_v() {
     host1 | waiting for the other hosts
     host1 | finishing
     host1 | done
-    host1 | 9 round trips after the login, [SIZE] sent, [SIZE] received
+    host1 | [N] round trips after the login, [SIZE] sent, [SIZE] received
     deployed [RELEASE-----2] to dev on 1 host in [T] (build [T], prepare [T], switch [T])
     --- stderr
     ");

@@ -34,6 +34,8 @@ impl Names {
             (r"\(\d+(\.\d)? [kMG]?B compressed\)", "([SIZE] compressed)"),
             (r"(uploading|uploaded) \d+(\.\d)? [kMG]?B", "$1 [SIZE]"),
             (r" \(\d+(\.\d)? [kMG]?B/s\)", ""),
+            // One more where the artifact is not ready when the host is.
+            (r"\d+ round trips", "[N] round trips"),
             (r"\d+(\.\d)? [kMG]?B (sent|received)", "[SIZE] $2"),
             (r"\b(in|after|build|prepare|switch) (\d+ min )?\d+(\.\d)? m?s\b", "$1 [T]"),
             (r"\((\d+ min )?\d+(\.\d)? m?s([:)])", "([T]$3"),
