@@ -6,8 +6,13 @@ use rdeploy::cli;
 use rdeploy::report;
 use rdeploy::ssh;
 
+/// How many threads wait for files and names at most. Hundreds of hosts are sent the same at the same moment; a thread for
+/// each would take twice the memory that a host does.
+const BLOCKING_THREADS: usize = 64;
+
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             report::error(&error, Some("the system gave no threads or sockets"));
