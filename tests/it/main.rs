@@ -5,6 +5,7 @@ mod support;
 
 mod embedded;
 mod examples;
+mod fault_places;
 mod faults;
 mod fleet;
 mod link;

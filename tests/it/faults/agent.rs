@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What the agent is made of, as far as steps are declared there.
 const GUARDIAN: &str = include_str!("../../../src/host/sh/guardian.sh");
-const MAIN: &str = include_str!("../../../src/host/sh/main.sh");
+const BESIDE: &str = include_str!("../../../src/host/sh/beside.sh");
 const SWITCH: &str = include_str!("../../../src/host/sh/switch.sh");
 
 /// What undoes something: without any of these a failed attempt leaves a trace.
@@ -29,8 +29,8 @@ pub(super) fn undoings() -> [&'static str; 6] {
 
 /// What runs beside the guardian: `receive`, `hook`.
 pub(super) fn beside() -> Vec<&'static str> {
-    let alternatives = MAIN.lines().find(|line| line.trim_start().starts_with("receive |"));
-    let alternatives = alternatives.expect("main.sh says what runs beside the guardian").trim();
+    let alternatives = BESIDE.lines().find(|line| line.trim_start().starts_with("receive |"));
+    let alternatives = alternatives.expect("beside.sh says what runs beside the guardian").trim();
     alternatives.trim_end_matches(')').split('|').map(str::trim).collect()
 }
 
@@ -121,4 +121,18 @@ pub(super) fn patch(root: &Path, cut_out: Option<&str>) -> String {
     at_head("derive", &format!("ROOT={}", root.display()));
     patch.push_str("s/LEASE > 300 ? LEASE : 300/LEASE > 15 ? LEASE : 15/\n");
     patch
+}
+
+/// The functions into which `patch` puts a call and that the agent does not have.
+pub(super) fn not_found() -> Vec<String> {
+    let dirs = ["host/sh", "supervisor"].map(|dir| format!("{}/src/{dir}", env!("CARGO_MANIFEST_DIR")));
+    let files = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|file| file.unwrap().path());
+    let scripts = files.filter(|path| path.extension().is_some_and(|extension| extension == "sh"));
+    let text: String = scripts.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let there: Vec<&str> = functions(&text).collect();
+    let patch = patch(Path::new("/"), None);
+    let wanted = patch.lines().filter_map(|line| line.strip_prefix("s,^")?.split_once("() {$,"));
+    let names: Vec<&str> = wanted.map(|(name, _)| name).collect();
+    assert!(names.contains(&"take_lock"), "{names:?}");
+    names.into_iter().filter(|name| !there.contains(name)).map(str::to_owned).collect()
 }

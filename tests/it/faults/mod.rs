@@ -152,6 +152,11 @@ fn matrix(test: &str, stories: &[Story], nth: usize, at_least: usize) {
     assert!(ran >= at_least || chosen_words().is_some(), "only {ran} cases ran");
 }
 
+/// The places of the agent that the campaign knows and does not find.
+pub(crate) fn places_not_found() -> Vec<String> {
+    agent::not_found()
+}
+
 #[test]
 fn every_fault_at_every_step_leaves_all_hosts_old_or_all_new() {
     let test = "every_fault_at_every_step_leaves_all_hosts_old_or_all_new";
