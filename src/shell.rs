@@ -16,6 +16,12 @@ pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Leaves out the lines of a program that are blank or hold a comment alone: they would be a third of the bytes.
+pub fn without_comments(program: &str) -> String {
+    let is_code = |line: &&str| !line.trim_start().starts_with('#') && !line.trim().is_empty();
+    program.lines().filter(is_code).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// A command for a POSIX shell, built from words; quoted when displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {

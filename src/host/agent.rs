@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::shell;
 use crate::shell::Command;
 use crate::supervisor;
 
@@ -28,27 +29,17 @@ const FILES: &[&str] = &[
     include_str!("sh/prepare.sh"),
     include_str!("sh/switch.sh"),
     include_str!("sh/finish.sh"),
-    include_str!("sh/guardian.sh"),
 ];
 
-const MAIN: &str = include_str!("sh/main.sh");
+/// After the supervisors: what stands before `act.sh` is all that it needs.
+const LAST_FILES: &[&str] =
+    &[include_str!("sh/act.sh"), include_str!("sh/guardian.sh"), include_str!("sh/main.sh")];
 
-/// The whole agent. Comment lines and blank lines stay at home: they would be a third of the bytes.
+/// The whole agent.
 pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {
-    let files = FILES.iter().chain(supervisor::SCRIPTS).chain([&MAIN]);
-    let lines = files.flat_map(|file| file.lines());
-    let mut text = String::new();
-    for line in lines.filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty()) {
-        text.push_str(line);
-        text.push('\n');
-    }
-    text
+    let text = |files: &[&str]| files.iter().map(|file| shell::without_comments(file)).collect::<String>();
+    [text(FILES), supervisor::functions(), text(LAST_FILES)].concat()
 });
-
-/// The agent without the end of its last line, as a shell keeps what a command wrote.
-fn kept() -> &'static str {
-    AGENT.trim_end()
-}
 
 /// The line that comes before the agent where a host asked for it. What was sent before that is not the agent.
 static MARK: LazyLock<String> = LazyLock::new(|| {
@@ -84,23 +75,25 @@ pub(super) fn path(root: &str) -> String {
 /// Returns the command that runs the agent as a guardian: the one that the host has kept, or else the one that
 /// it asks for.
 ///
-/// Only what this user made is run, and only if it is whole: after a power cut its end may be missing.
+/// Only what this user made is run. It was on the disk before it got its name (`keep_agent`); where its end is missing all
+/// the same, or something in it, the shell comes back from reading it without having run anything.
 ///
 /// The shell must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
 /// waits until it is whole; a `dd` that cannot wait refuses before it reads, and goes byte by byte.
 pub(super) fn boot(root: &str) -> Command {
-    let script = "AGENT_AT=$1 AGENT_NEW=
-        [ -O \"$1\" ] && AGENT_TEXT=$(cat \"$1\") && [ \"${#AGENT_TEXT}\" = \"$2\" ] || {
-            AGENT_NEW=1
-            printf \"\\nrdeploy-wants agent\\n\"
-            while IFS= read -r n && [ \"$n\" != \"$3\" ]; do :; done
-            IFS= read -r n && AGENT_TEXT=$({ dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null ||
-                dd bs=1 count=\"$n\" 2>/dev/null; } | gzip -dc) || exit
-        }
+    let script = "AGENT_AT=$1 AGENT_MARK=$2 AGENT_NEW= GUARDS=
         set --
+        [ ! -O \"$AGENT_AT\" ] || command . \"$AGENT_AT\"
+        AGENT_CODE=$?
+        [ -z \"$GUARDS\" ] || exit \"$AGENT_CODE\"
+        AGENT_NEW=1
+        printf \"\\nrdeploy-wants agent\\n\"
+        while IFS= read -r n && [ \"$n\" != \"$AGENT_MARK\" ]; do :; done
+        IFS= read -r n && AGENT_TEXT=$({ dd bs=\"$n\" count=1 iflag=fullblock 2>/dev/null ||
+            dd bs=1 count=\"$n\" 2>/dev/null; } | gzip -dc) || exit
         eval \"$AGENT_TEXT\"";
     let script = script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-    Command::sh(script, [path(root), kept().len().to_string(), MARK.clone()])
+    Command::sh(script, [path(root), MARK.clone()])
 }
 
 /// Returns the command that runs part of the agent beside the guardian, on a channel of its own.
@@ -111,11 +104,13 @@ pub(super) fn beside(run: &str, part: &str, args: &[&str]) -> Command {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// How many files there are in `sh/`.
     pub(in crate::host) fn files() -> usize {
-        FILES.len() + 1
+        FILES.len() + LAST_FILES.len()
     }
 
     #[test]
@@ -130,6 +125,39 @@ pub(super) mod tests {
         }
     }
 
+    /// The functions that a text defines.
+    fn defined(text: &str) -> impl Iterator<Item = &str> {
+        let names = text.lines().filter_map(|line| line.split_once("() ").map(|(name, _)| name));
+        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+    }
+
+    /// The words of a text that stand where a command does.
+    fn commands(text: &str) -> HashSet<&str> {
+        const BEFORE: [&str; 10] = ["!", "&&", "||", "|", "{", "if", "then", "else", "while", "do"];
+        let mut found = HashSet::new();
+        // Of another language, in a here-document.
+        for line in text.lines().filter(|line| !line.contains(" = ")) {
+            let mut before = "!";
+            for word in line.split_whitespace() {
+                if BEFORE.contains(&before) || word.contains('(') {
+                    found.insert(word.rsplit('(').next().unwrap().trim_end_matches([')', ';', '"']));
+                }
+                before = word;
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_no_guardian_calls_nothing_of_it() {
+        let (before, behind) = AGENT.split_at(AGENT.rfind("\ncase ${1:-guardian} in\n").unwrap());
+        let commands = commands(before);
+        assert!(["journal", "keep_log", "mark"].iter().all(|name| commands.contains(name)));
+        assert!(defined(behind).any(|name| name == "answer"));
+        let missing: Vec<&str> = defined(behind).filter(|name| commands.contains(name)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
     /// A shell counts characters, and in some surroundings those are not bytes.
     #[test]
     fn the_agent_is_ascii() {
@@ -138,7 +166,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_here_document_holds_a_line_that_stripping_comments_would_take() {
-        for file in FILES.iter().chain(supervisor::SCRIPTS).chain([&MAIN]) {
+        for file in FILES.iter().copied().chain(supervisor::files()).chain(LAST_FILES.iter().copied()) {
             let mut lines = file.lines();
             while let Some(line) = lines.next() {
                 let Some((_, word)) = line.split_once("<<") else { continue };

@@ -23,13 +23,24 @@ app_read() {
     app_value=${app_value:-${2-}}
 }
 
-# app_open: reads the kind of the recipe into app_kind; fails when this program cannot run it.
+# app_part KIND: reads the functions of a kind of supervisor into this shell, once.
+app_part() {
+    case " ${app_parts-} " in
+        *" $1 "*) ;;
+        *)
+            app_parts="${app_parts-} $1"
+            eval "eval \"\${PART_$1-}\""
+            ;;
+    esac
+}
+
+# app_open: reads the kind of the recipe into app_kind, and its functions; fails when this program cannot run it.
 app_open() {
     app_read kind
     app_kind=$app_value
     app_read version
     case $app_value:$app_kind in
-        1:pm2 | 1:systemd | 1:supervisord | 1:command | 1:none) ;;
+        1:pm2 | 1:systemd | 1:supervisord | 1:command | 1:none) app_part "$app_kind" ;;
         1:*)
             echo "the recipe of release $RELEASE_ID names no supervisor that is known here: '$app_kind'. Deploy again to write a new recipe."
             return 1

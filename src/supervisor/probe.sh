@@ -336,6 +336,7 @@ probe_told() {
 
 # probe_command: the user's own check, which may take as long as the whole health check.
 probe_command() {
+    app_part command
     probe_limit=${probe_hurry:-$probe_timeout}
     # Seconds are counted from the beginning of the present one.
     probe_said=$(command_run "health-command$probe_at" "$((probe_limit + 1))")

@@ -221,3 +221,6 @@ history_add() {
     case $line in *[\"\\]*) line=$(printf %s "$line" | sed 's/\\/\\\\/g; s/"/\\"/g') ;; esac
     history_line="$history_line,\"$1\":\"$line\""
 }
+
+# keep_log FILE: what a failed undoing wrote, for a person.
+keep_log() { cp "$1" "$PRIVATE/revert-failed.log" 2>/dev/null; }

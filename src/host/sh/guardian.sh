@@ -504,6 +504,3 @@ leave() {
     stage=ended
     ! end_all || free_lock
 }
-
-# keep_log FILE: what a failed undoing wrote, for a person.
-keep_log() { cp "$1" "$PRIVATE/revert-failed.log" 2>/dev/null; }

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns names, quoting and the small tools every other file here uses. Only defines; runs nothing.
 # All files of this directory and those of src/supervisor are joined into one program, the agent,
-# which a POSIX sh (dash, bash, BusyBox ash) runs on the host. beside.sh and main.sh, last, decide what it does.
+# which a POSIX sh (dash, bash, BusyBox ash) runs on the host. beside.sh, act.sh and main.sh, last, decide what it does.
 #
 # Variables, all from `settings` and `attempt` (see src/host/settings.rs):
 #   ROOT        deploy_to            APP, ENV    project and environment that own this tree

@@ -119,7 +119,7 @@ make_run() {
         printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
         about "what=$VERB $ENV"
     } >"$RUN/lock" && on_disk "$RUN/lock" &&
-        printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh" &&
+        make_agent &&
         journal_new &&
         mark "$RUN/open" || return
     for make_out in $FULL_DISK_ACTIONS; do
@@ -127,12 +127,32 @@ make_run() {
     done
 }
 
-# keep_agent: so that the next client need not send it. The same file as this attempt's own: it costs no space
-# that was not there.
+# make_agent: this program, for what is done in other processes. The one that the host has kept is the same file: that
+# costs no space that was not there.
+make_agent() {
+    if [ -n "$AGENT_NEW" ]; then
+        printf '%s\n' "$AGENT_TEXT" >"$RUN/agent.sh"
+    else
+        ln "$AGENT_AT" "$RUN/agent.sh"
+    fi
+}
+
+# keep_agent: so that the next client need not send it. A name for what is on the disk: nobody looks into it again.
 keep_agent() {
     [ -n "$AGENT_NEW" ] || return 0
     rm -f "$PRIVATE"/agent.*
-    ln "$RUN/agent.sh" "$AGENT_AT"
+    on_disk "$RUN/agent.sh" && ln "$RUN/agent.sh" "$AGENT_AT"
+}
+
+# held: whether somebody else has the lock; says who.
+held() {
+    if [ -e "$PRIVATE/lock" ] && ! ours "$PRIVATE/lock"; then
+        say held "$(foreign_line)"
+    elif read_lock "$PRIVATE/lock" && ! lock_is_dead; then
+        say held "$(lock_line)"
+    else
+        return 1
+    fi
 }
 
 # take_lock: 0 taken, 1 failed (reason printed), 2 held or frozen (owner said).
@@ -142,6 +162,8 @@ take_lock() {
     ! frozen || return 2
     make_tree || fail "could not make the directories below $ROOT" || return
     if ! make_run >"$META/run.out" 2>&1; then
+        # Whoever has the lock may have put another version of this program into its place.
+        ! held || return 2
         fail "could not make $RUN; is the disk full?"
         head -n 2 "$META/run.out"
         return 1
@@ -149,14 +171,7 @@ take_lock() {
     lock_tries=0
     while ! ln "$RUN/lock" "$PRIVATE/lock" 2>/dev/null; do
         succeed "$PRIVATE/lock" && break
-        if [ -e "$PRIVATE/lock" ] && ! ours "$PRIVATE/lock"; then
-            say held "$(foreign_line)"
-            return 2
-        fi
-        if read_lock "$PRIVATE/lock" && ! lock_is_dead; then
-            say held "$(lock_line)"
-            return 2
-        fi
+        ! held || return 2
         # Freed, or being taken over, between two looks; a directory without hard links never gives it.
         lock_tries=$((lock_tries + 1))
         [ "$lock_tries" -lt 50 ] ||

@@ -30,6 +30,8 @@ fn a_program_that_was_left_cut_short_before_anything_was_ready_is_no_failed_undo
         guardian.kill();
         let run = rig.private("run/t2");
         let agent = fs::read(run.join("agent.sh")).unwrap();
+        // Its own, not the one that the host has kept.
+        fs::remove_file(run.join("agent.sh")).unwrap();
         fs::write(run.join("agent.sh"), &agent[..agent.len() / 2]).unwrap();
         // Written through both of its names: the run's and the lock's.
         let lock = fs::read_to_string(run.join("lock")).unwrap();

@@ -127,7 +127,7 @@ fn a_start_command_that_stays_in_the_foreground_is_ended_and_explained() {
         }
         host.prepare("1", &[], &env);
         host.switch("1");
-        let answer = host.call("1", "command_run start 1");
+        let answer = host.call("1", "app_open && command_run start 1");
         assert!(answer.failure().contains("did not return within 1 s"), "{answer:?}");
         assert!(!is_alive(&pid(&host).unwrap()), "{shell:?}");
     }

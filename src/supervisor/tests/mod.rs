@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::SCRIPTS;
+use super::functions;
 use super::recipe_files;
 use crate::config;
 use crate::config::Environment;
@@ -123,7 +123,7 @@ impl Host {
         for sub in ["home", "app/releases", "before", "work", "agent", "bin"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
-        fs::write(dir.path().join("agent/agent.sh"), SCRIPTS.concat()).unwrap();
+        fs::write(dir.path().join("agent/agent.sh"), functions()).unwrap();
         let mut path = std::env::var("PATH").unwrap();
         if shell == Shell::BusyBox {
             let bin = dir.path().join("busybox");

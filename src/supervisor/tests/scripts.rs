@@ -25,7 +25,6 @@ use crate::config::Statuses;
 use crate::config::Supervisor;
 use crate::config::Supervisord;
 use crate::config::Systemd;
-use crate::supervisor::SCRIPTS;
 use crate::supervisor::recipe_files;
 
 /// The recipe as text, without the programs in it.
@@ -284,7 +283,7 @@ fn shellcheck_finds_nothing_in_the_shell_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agent.sh");
     // Together, because they share variables.
-    std::fs::write(&file, SCRIPTS.concat()).unwrap();
+    std::fs::write(&file, crate::supervisor::files().collect::<String>()).unwrap();
     let output = Command::new("shellcheck").args(["-s", "sh"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

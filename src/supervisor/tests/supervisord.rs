@@ -294,7 +294,8 @@ fn words_for_sudo_are_written_as_sudoers_wants_them() {
         host.prepare("1", &[], &programs(&["g:*"], &host));
         let answer = host.call(
             "1",
-            "supervisord_ctl=/usr/bin/supervisorctl supervisord_config='/etc/a,b=c.conf'
+            "app_open
+             supervisord_ctl=/usr/bin/supervisorctl supervisord_config='/etc/a,b=c.conf'
              supervisord_sudoers restart 'g:*'",
         );
         assert_eq!(answer.assert_ok().output, r"/usr/bin/supervisorctl -c /etc/a\,b\=c.conf restart g\:\*");
@@ -320,7 +321,7 @@ fn what_is_kept_is_listed_with_its_children_and_what_is_unknown_as_missing() {
             let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
             child = children.trim().parse().unwrap_or_default();
         }
-        let census = host.call("1", "supervisord_census");
+        let census = host.call("1", "app_open && supervisord_census");
         let pids = host.call("1", "app_pids");
         let _ = std::process::Command::new("kill").arg(child.to_string()).status();
         shop.wait().unwrap();
@@ -358,7 +359,7 @@ fn of_a_log_that_is_followed_only_what_is_new_is_shown() {
                 host.write("old", "");
             }
             let dir = host.dir.path().display();
-            let answer = host.call("1", &format!("supervisord_added {dir}/old {dir}/new"));
+            let answer = host.call("1", &format!("app_open && supervisord_added {dir}/old {dir}/new"));
             assert_eq!(answer.assert_ok().output, added, "{shell:?}");
         }
     }

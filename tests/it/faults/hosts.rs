@@ -167,14 +167,16 @@ fn prepare(dir: &Path, n: usize, shell: Shell) {
             format!("{} sh", program.display())
         }
     };
-    // The agent comes to a shell that reads it and runs it; every other call names its paths.
+    // The agent comes to a shell that reads it and runs it, and never finds one that was kept; every other call names its
+    // paths.
     write_program(
         &host.join("tools/sh"),
         &format!(
             r#"case "$1 ${{2-}}" in
     '-c '*'eval "$AGENT_TEXT"'*)
-        boot=${{2%eval*}}
-        shift 2
+        boot=${{2%eval*}} name=$3 mark=$5
+        shift 5
+        set -- "$name" {host}/none "$mark"
         set -- -c "$boot"'AGENT_TEXT=$(cat {host}/prelude; printf "%s\n" "$AGENT_TEXT" | sed -f {host}/patch) && eval "$AGENT_TEXT"' "$@"
         ;;
     *)
