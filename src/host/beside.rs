@@ -51,7 +51,7 @@ impl Session {
         let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
         let Exec { stdin, output } = self.connection.exec(&command).await.map_err(channel)?;
         if !self.settings.hooks.is_empty() {
-            self.connection.open_ahead();
+            self.connection.start_ahead();
         }
         let mut watched = output;
         let mut text = String::new();
@@ -109,7 +109,7 @@ impl Wire for Session {
         let command = agent::beside(&self.living().settings.run(), "receive", &args);
         let Exec { mut stdin, mut output } = self.connection.exec(&command).await.map_err(channel)?;
         if !self.settings.hooks.is_empty() {
-            self.connection.open_ahead();
+            self.connection.start_ahead();
         }
         let feed = async {
             let (mut sent, mut waiting) = (0, BytesMut::new());

@@ -73,7 +73,7 @@ impl Session {
         let ahead = async {
             // For the release, or the first hook.
             if matches!(settings.verb, Verb::Deploy | Verb::Resume) || !settings.hooks.is_empty() {
-                connection.open_ahead();
+                connection.start_ahead();
             }
         };
         let (talk, ()) = tokio::join!(start, ahead);

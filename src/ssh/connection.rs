@@ -55,13 +55,14 @@ struct Inner {
     handle: Handle<Client>,
     fate: Arc<Fate>,
     channels: Arc<Semaphore>,
-    /// A channel that was opened before anybody needed it.
-    spare: Mutex<Option<(Trip, JoinHandle<Option<Opened>>)>>,
+    /// A shell that was started before anybody needed it.
+    spare: Mutex<Option<(Trip, JoinHandle<Option<Exec>>)>>,
     meter: Meter,
 }
 
-/// A channel for a command, and its place among those that may be open.
-type Opened = (OwnedSemaphorePermit, Channel<Msg>);
+/// What a shell does that was started ahead: the command that it is sent, as one line. `read` takes no byte more, so that
+/// the rest is the command's own input.
+const COMMAND_TO_COME: &str = r#"IFS= read -r command && eval "$command""#;
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -135,47 +136,47 @@ impl Connection {
         self.inner.meter.asked()
     }
 
-    /// Opens a channel ahead, beside whatever goes on: the next command starts a round trip earlier. A host
-    /// that has no more of them is not asked again.
-    pub fn open_ahead(&self) {
+    /// Starts a shell ahead, beside whatever goes on: the next command is sent to it. That spares the round trip for a
+    /// channel, and another before the command's first input: sshd takes none until it has started one. A host that
+    /// has no more channels is not asked again.
+    pub fn start_ahead(&self) {
         let mut spare = self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.is_some() {
             return;
         }
-        let (handle, channels) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.channels));
-        let opening = tokio::spawn(async move {
+        let (inner, channels) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.channels));
+        let starting = tokio::spawn(async move {
             let permit = channels.try_acquire_owned().ok()?;
-            let channel = handle.upgrade()?.handle.channel_open_session().await.ok()?;
-            Some((permit, channel))
+            let inner = inner.upgrade()?;
+            let channel = inner.handle.channel_open_session().await.ok()?;
+            inner.start(channel, permit, Command::sh(COMMAND_TO_COME, []).to_string()).await.ok()
         });
-        *spare = Some((self.asked(), opening));
+        *spare = Some((self.asked(), starting));
     }
 
     /// Starts a command. Waits while as many channels are open as a host allows.
     pub async fn exec(&self, command: &Command) -> Result<Exec, ChannelError> {
         let line = command.to_string();
         let inner = Arc::clone(&self.inner);
-        let spare = inner.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_one_line = !line.contains('\n');
+        let spare = is_one_line.then(|| inner.spare.lock().unwrap_or_else(PoisonError::into_inner).take());
         // In a task of its own: a caller that stops waiting must not leave a half-open channel
         // behind. What nobody waits for is dropped, and thereby closed.
         let opening = tokio::spawn(async move {
-            let ready = match spare {
-                Some((trip, opening)) => {
-                    let opened = opening.await.ok().flatten();
-                    trip.answered();
-                    opened
+            if let Some((trip, starting)) = spare.flatten() {
+                let started = starting.await.ok().flatten();
+                trip.answered();
+                if let Some(mut exec) = started {
+                    exec.output.ask(inner.meter.asked());
+                    // Somebody may have ended it meanwhile.
+                    if exec.stdin.write(Bytes::from(format!("{line}\n"))).await.is_ok() {
+                        return Ok(exec);
+                    }
                 }
-                None => None,
-            };
-            let (permit, channel) = match ready {
-                Some(opened) => opened,
-                None => (inner.permit().await?, inner.session().await?),
-            };
-            let (read, write) = channel.split();
-            let trip = inner.meter.asked();
-            let sent = write.exec(false, line).await;
-            let exec = exec::start(read, write, Arc::clone(&inner.fate), permit, trip);
-            sent.map(|()| exec).map_err(|_| inner.fate.lost())
+            }
+            let permit = inner.permit().await?;
+            let channel = inner.session().await?;
+            inner.start(channel, permit, line).await
         });
         opening.await.unwrap_or_else(|_| Err(self.inner.fate.lost()))
     }
@@ -279,6 +280,20 @@ impl Inner {
             () = self.fate.ended.cancelled() => Err(self.fate.lost()),
             permit = Arc::clone(&self.channels).acquire_owned() => permit.map_err(|_| self.fate.lost()),
         }
+    }
+
+    /// Starts a command on a channel.
+    async fn start(
+        &self,
+        channel: Channel<Msg>,
+        permit: OwnedSemaphorePermit,
+        line: String,
+    ) -> Result<Exec, ChannelError> {
+        let (read, write) = channel.split();
+        let trip = self.meter.asked();
+        let sent = write.exec(false, line).await;
+        let exec = exec::start(read, write, Arc::clone(&self.fate), permit, trip);
+        sent.map(|()| exec).map_err(|_| self.fate.lost())
     }
 
     /// Opens a channel for a command. A command that was abandoned, by us or by whoever else uses the

@@ -147,6 +147,11 @@ impl ExecStdin {
 }
 
 impl ExecOutput {
+    /// Notes that the command was asked for only now, of a shell that was there.
+    pub(super) fn ask(&mut self, trip: Trip) {
+        self.trip = trip;
+    }
+
     /// The question that starting the command is. Its end answers it.
     pub fn trip(&self) -> &Trip {
         &self.trip

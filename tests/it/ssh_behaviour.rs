@@ -66,6 +66,7 @@ pub(crate) async fn behaves(place: &Place) {
 async fn whole_set(place: &Place) {
     let connection = connect(place).await;
     streams_and_exit(&connection).await;
+    a_shell_that_was_started_ahead_becomes_the_next_command(&connection).await;
     output_that_follows_the_exit_is_kept(&connection).await;
     a_large_upload_arrives_whole(&connection).await;
     an_upload_to_a_command_that_ends_fails_at_once(&connection).await;
@@ -92,6 +93,28 @@ async fn streams_and_exit(connection: &Connection) {
 
     let output = connection.run(&Command::new("true"), Bytes::new()).await.unwrap();
     assert!(output.exit.success());
+}
+
+async fn a_shell_that_was_started_ahead_becomes_the_next_command(connection: &Connection) {
+    let input = Bytes::from_static(b" \\n'\0 and\nlines\n");
+    connection.start_ahead();
+    // There is one of them at a time.
+    connection.start_ahead();
+    let one_line = r#"it's $(id) \n "and"  "#;
+    let ahead = Command::sh(r#"printf '%s|' "$1"; cat; printf err >&2; exit 7"#, [one_line.to_owned()]);
+    let output = connection.run(&ahead, input.clone()).await.unwrap();
+    assert_eq!(output.stdout, [format!("{one_line}|").as_bytes(), &input].concat());
+    assert_eq!((output.stderr, output.exit), (Bytes::from_static(b"err"), code(7)));
+
+    // A command of several lines starts anew and leaves it for the next.
+    connection.start_ahead();
+    let lines = connection.run(&sh("echo a\necho b"), Bytes::new()).await.unwrap();
+    assert_eq!(lines.stdout, "a\nb\n");
+    let output = connection.run(&Command::new("cat"), input.clone()).await.unwrap();
+    assert_eq!((output.stdout, output.exit), (input, code(0)));
+
+    // What nobody needs ends with the connection.
+    connection.start_ahead();
 }
 
 async fn output_that_follows_the_exit_is_kept(connection: &Connection) {

@@ -55,6 +55,8 @@ guardian() {
         # Straight to the client: through the FIFO they would come after the answer.
         state_facts 3>&1
         answer "ok $lock_seq"
+        # Its start takes as long as many an action; the client's answer is a round trip away.
+        hire && hired=1
     else
         act recover
     fi
@@ -311,8 +313,6 @@ begin() {
     # Whoever waits for it waits until something is there: it is one write.
     if printf '%s\n' "$args" >"$RUN/attempt" && load "$RUN"; then
         answer "ok $seq"
-        # Its start takes as long as many an action; the files are still on their way.
-        hire && hired=1
     else
         # A part of it would end every shell that reads it.
         rm -f "$RUN/attempt"

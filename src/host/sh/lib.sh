@@ -41,6 +41,7 @@ fail() {
 
 new_line='
 '
+tab='	'
 
 have() { command -v "$1" >/dev/null 2>&1; }
 

@@ -58,13 +58,14 @@ foreign_line() {
     ! read_lock "$PRIVATE/lock" || printf ' (%s)' "$(lock_line)"
 }
 
-# about TEXT...: who acts and for what, as lines of a lock or a freeze. Its rest is given by the caller.
+# about TEXT...: who acts and for what, as lines of a lock or a freeze. Its rest is given by the caller, and the time if it
+# has just looked.
 about() {
     for about_pair in "who=$OWNER" "from=$FROM" "ci=$CI_URL" "$@"; do
         plain "$about_pair"
         printf '%s\n' "$line"
     done
-    printf 'since=%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    printf 'since=%s\n' "${about_now:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}"
 }
 
 # make_tree: the directories, once the lock is wanted. What the application reads must not inherit the
@@ -215,8 +216,8 @@ free_lock() {
     if read_lock "$PRIVATE/lock" && [ "$lock_token" = "$TOKEN" ]; then
         set -- "$@" "$PRIVATE/lock"
     fi
-    # In this order.
-    rm -rf "$@" "$RUN"
+    # In this order. A worker that is just being started may still enter itself; once.
+    rm -rf "$@" "$RUN" 2>/dev/null || rm -rf "$@" "$RUN"
 }
 
 # each_dead_run FUNCTION: calls it with the directory of each attempt that ended without tidying up;

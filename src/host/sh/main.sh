@@ -21,6 +21,9 @@ guardian_main() {
     trap '[ ! -d "$META" ] || rm -rf "$META"' EXIT
     # The settings hold secrets: a client that leaves now must not leave them behind.
     trap 'exit 1' HUP TERM INT PIPE
+    # They are still on their way.
+    ROOT=${AGENT_AT%/.rdeploy/*}
+    look_up
     IFS= read -r meta_bytes || return
     exactly "$meta_bytes" | gzip -dc | tar -xf - -C "$META" || return
     # shellcheck disable=SC1091
@@ -32,10 +35,14 @@ guardian_main() {
             preflight)
                 preflight
                 # The client has what it needs to go on, unless somebody has to decide something first.
-                if [ "$lock_rest" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace && try_lock; then
-                    say fact locked
-                    guardian
-                    return
+                if [ "$lock_rest" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace; then
+                    about_now=$looked_now
+                    if try_lock; then
+                        say fact locked
+                        guardian
+                        return
+                    fi
+                    about_now=
                 fi
                 state_facts
                 ;;

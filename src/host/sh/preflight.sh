@@ -12,13 +12,29 @@ standing() {
     printf %s "$standing_at"
 }
 
-check_tools() {
-    check_missing=
-    for check_tool in tar gzip sha256sum setsid mkfifo mktemp sed awk grep sort find mv cp ln rm chmod readlink dd df head tail tr wc id ls date cmp sync sleep dirname basename; do
-        have "$check_tool" || check_missing="$check_missing $check_tool"
+# look_up: what the questions need programs for, and no more than ROOT. A guardian does that while its settings are on their
+# way: sshd takes no input for a command before it runs, so they follow a round trip behind.
+look_up() {
+    looked_up=$ROOT
+    looked_at=$ROOT
+    [ -d "$looked_at" ] || looked_at=$(standing "$ROOT")
+    # Blocks, their size, inodes.
+    looked_space=$(stat -f -c '%a %S %d' "$looked_at" 2>/dev/null)
+    # shellcheck disable=SC2046 # words
+    set -- $(date -u '+%s %Y-%m-%dT%H:%M:%SZ')
+    looked_clock=$1 looked_now=$2
+    looked_tree=$(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")
+    [ ! -L "$ROOT/current" ] || state_current=$(readlink "$ROOT/current")
+    look_kill
+    looked_missing=
+    for look_tool in tar gzip sha256sum setsid mkfifo mktemp sed awk grep sort find mv cp ln rm chmod readlink dd df head tail tr wc id ls date cmp sync sleep dirname basename; do
+        have "$look_tool" || looked_missing="$looked_missing $look_tool"
     done
+}
+
+check_tools() {
     ! have zstd || say fact "zstd yes"
-    [ -z "$check_missing" ] || problem "these programs are missing on the host:$check_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
+    [ -z "$looked_missing" ] || problem "these programs are missing on the host:$looked_missing; install them (coreutils, tar, gzip, util-linux or busybox)"
     # The journal is written in place, and has to reach the disk; it did where an earlier lock left this program.
     [ -z "$AGENT_NEW" ] || printf x | dd of="$META/dd" bs=96 seek=1 conv=notrunc,fsync 2>/dev/null ||
         problem "the dd on the host does not know conv=notrunc,fsync; install coreutils or a fuller busybox"
@@ -58,24 +74,23 @@ check_root() {
 # The artifact may still be in the making; the client compares with what it needs. What an upload left that was
 # cut off becomes part of the release, or goes.
 check_space() {
-    check_at=$(standing "$ROOT")
     check_kb='' check_inodes=''
     set -- "$ROOT"/.rdeploy/incoming/*
     if [ -e "$1" ]; then
         check_kb=$(du -sk "$ROOT/.rdeploy/incoming" 2>/dev/null) check_kb=${check_kb%%[!0-9]*}
         check_inodes=$(find "$ROOT/.rdeploy/incoming" 2>/dev/null | wc -l)
     fi
-    # Blocks, their size, inodes; or two questions.
-    # shellcheck disable=SC2046 # words
-    set -- $(stat -f -c '%a %S %d' "$check_at" 2>/dev/null)
+    # Where that cannot be asked at once, there are two questions.
+    # shellcheck disable=SC2086 # words
+    set -- $looked_space
     case $#$* in
-        3*[!0-9\ ]* | [!3]*) set -- "$(df -Pk "$check_at" 2>/dev/null | fourth)" "$(df -Pi "$check_at" 2>/dev/null | fourth)" ;;
+        3*[!0-9\ ]* | [!3]*) set -- "$(df -Pk "$looked_at" 2>/dev/null | fourth)" "$(df -Pi "$looked_at" 2>/dev/null | fourth)" ;;
         *) set -- "$(($1 * $2 / 1024))" "$3" ;;
     esac
     check_free "$1" "${check_kb:-0}"
-    say fact "space_kb $check_got $check_at"
+    say fact "space_kb $check_got $looked_at"
     check_free "$2" "${check_inodes:-0}"
-    say fact "inodes $check_got $check_at"
+    say fact "inodes $check_got $looked_at"
 }
 
 # check_free FREE MORE: puts what is free, and MORE, into `check_got`; what is no number stays as it is.
@@ -95,26 +110,28 @@ check_linked() {
     done <"$META/linked_files"
 }
 
-# A login's processes must be allowed to outlive it: the guardian puts the host back after the
-# client's death. Of several settings the last one counts; root is exempt unless somebody changed that.
-check_outlive() {
+# look_kill: whether logind would end the processes of a login at its end, and which file says so. Of several settings the
+# last one counts; root is exempt unless somebody changed that.
+look_kill() {
+    looked_kill=
     [ -d /run/systemd/system ] && ! is_root || return 0
-    set --
-    for check_conf in /etc/systemd/logind.conf /usr/lib/systemd/logind.conf.d/*.conf \
+    for look_conf in /etc/systemd/logind.conf /usr/lib/systemd/logind.conf.d/*.conf \
         /run/systemd/logind.conf.d/*.conf /etc/systemd/logind.conf.d/*.conf; do
-        [ ! -r "$check_conf" ] || set -- "$@" "$check_conf"
+        [ -r "$look_conf" ] || continue
+        while IFS="= $tab" read -r look_key look_value || [ -n "$look_key" ]; do
+            [ "$look_key" != KillUserProcesses ] || looked_kill="$look_value in $look_conf"
+        done <"$look_conf"
     done
-    [ $# != 0 ] || return 0
-    check_kill=$(kill_in "$@")
-    case ${check_kill##*"$new_line"} in yes | true | 1 | on) ;; *) return 0 ;; esac
-    check_where=
-    for check_conf; do
-        [ -z "$(kill_in "$check_conf")" ] || check_where=$check_conf
-    done
-    problem "$check_where has KillUserProcesses=yes: the host would kill rdeploy's guardian and the app at logout; set it to no and restart systemd-logind"
 }
 
-kill_in() { sed -n 's/^[[:space:]]*KillUserProcesses[[:space:]]*=[[:space:]]*//p' "$@" 2>/dev/null; }
+# The guardian puts the host back after the client's death, so it has to outlive its login.
+check_outlive() {
+    case $looked_kill in
+        yes\ * | true\ * | 1\ * | on\ *)
+            problem "${looked_kill#* in } has KillUserProcesses=yes: the host would kill rdeploy's guardian and the app at logout; set it to no and restart systemd-logind"
+            ;;
+    esac
+}
 
 # state_facts: what stands on the host, for the plan.
 state_facts() {
@@ -160,16 +177,19 @@ preflight() {
     BEFORE=$META/none
     WORK=$META/scratch
     RELEASE=$ROOT/releases/none
+    [ "${looked_up-}" = "$ROOT" ] || look_up
     check_tools
     check_root
     check_space
     [ "$VERB" = rollback ] || check_linked
     check_outlive
-    say fact "clock $(date +%s)"
+    say fact "clock $looked_clock"
     first_line /etc/machine-id
     check_machine=$line
     first_line /proc/sys/kernel/hostname
-    say fact "tree $check_machine $line $(cd "$ROOT" 2>/dev/null && pwd -P || printf %s "$ROOT")"
+    say fact "tree $check_machine $line $looked_tree"
+    # Who asks again wants to know how it is then.
+    looked_up=
     if [ -f "$RECIPE/kind" ]; then
         (app_check) </dev/null
     fi

@@ -358,12 +358,12 @@ copy_moved() {
     sort "$RUN/moved" >"$RUN/list" || return
     copy_key=''
     set --
-    while IFS=$copy_tab read -r copy_to copy_from copy_source copy_target; do
-        if [ "$copy_key" != "$copy_to$copy_tab$copy_from" ] || [ $# -ge 200 ]; then
+    while IFS=$tab read -r copy_to copy_from copy_source copy_target; do
+        if [ "$copy_key" != "$copy_to$tab$copy_from" ] || [ $# -ge 200 ]; then
             copy_these "$@" || return
             set --
         fi
-        copy_key=$copy_to$copy_tab$copy_from
+        copy_key=$copy_to$tab$copy_from
         case $copy_from in
             =*) $COPY -- "$copy_source" "$COPY_TO/$copy_target" || return ;;
             *) set -- "$@" "$copy_source" ;;
@@ -374,7 +374,6 @@ copy_moved() {
 }
 
 copy_these() { [ $# = 0 ] || $COPY -- "$@" "$COPY_TO/$copy_into/"; }
-copy_tab=$(printf '\t')
 
 # prove TREE [FROM TO]: notes which of its files have the digests that they should have, of those not proven yet; of
 # those lines of the manifest, or of all.
