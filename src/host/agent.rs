@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     include_str!("sh/receive.sh"),
     include_str!("sh/hooks.sh"),
     include_str!("sh/beside.sh"),
+    include_str!("sh/meta.sh"),
     include_str!("sh/preflight.sh"),
     include_str!("sh/hold.sh"),
     include_str!("sh/operate.sh"),

@@ -66,10 +66,10 @@ impl Session {
     /// Starts a guardian on the host at the other end of `connection`. It changes nothing until it is
     /// asked for the lock.
     pub async fn start(connection: Connection, settings: SessionSettings) -> Result<Self, HostError> {
-        let tar = settings
-            .tar()
+        let parcel = settings
+            .parcel()
             .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
-        let start = Talk::start(connection.clone(), settings.root(), &tar);
+        let start = Talk::start(connection.clone(), settings.root(), parcel.into());
         let ahead = async {
             // For the release, or the first hook.
             if matches!(settings.verb, Verb::Deploy | Verb::Resume) || !settings.hooks.is_empty() {

@@ -1,4 +1,4 @@
-//! Owns what the client gives a guardian: the variables, the recipe and the hooks, as one small tar
+//! Owns what the client gives a guardian: the variables, the recipe and the hooks, as one small program
 //! that travels on standard input, since part of it is secret.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ use crate::release::ReleaseId;
 use crate::shell;
 use crate::supervisor;
 use crate::supervisor::RecipeFile;
+
+/// Longer settings are gzipped: a window full of bytes more is a round trip more, and a process less is a millisecond.
+const PLAIN_AT_MOST: usize = 6 << 10;
 
 /// A hook that hangs must not keep a host locked for as long as it may take in a deploy.
 const UNDRAIN_AT_MOST: Duration = Duration::from_secs(120);
@@ -186,40 +189,54 @@ impl SessionSettings {
         limit.min(UNDRAIN_AT_MOST)
     }
 
-    /// Returns the gzipped tar for the guardian: `settings`, `linked_dirs`, `linked_files`, `recipe/`, `hooks/`, `scratch/`.
-    pub(super) fn tar(&self) -> io::Result<Vec<u8>> {
-        let mut tar = tar::Builder::new(Vec::new());
-        // For what has to write something before there is a lock.
-        let mut scratch = tar::Header::new_ustar();
-        scratch.set_entry_type(tar::EntryType::Directory);
-        scratch.set_size(0);
-        scratch.set_mode(0o700);
-        tar.append_data(&mut scratch, "scratch", io::empty())?;
-        let mut add = |name: &str, contents: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(contents.len() as u64);
-            header.set_mode(0o600);
-            tar.append_data(&mut header, name, contents)
-        };
-        add("settings", self.variables().as_bytes())?;
-        add("linked_dirs", lines(&self.environment.linked_dirs).as_bytes())?;
-        add("linked_files", lines(&self.environment.linked_files).as_bytes())?;
+    /// Returns what a guardian reads first: how many bytes follow, and whether they are gzipped, as a line; then the bytes, a
+    /// program that makes `settings`, `linked_dirs`, `linked_files`, `recipe/` and `hooks/` (`sh/meta.sh`). A text costs a host
+    /// fewer processes than an archive.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: no configuration has text that a shell cannot hold.
+    pub(super) fn parcel(&self) -> io::Result<Vec<u8>> {
+        let program = self.program()?.into_bytes();
+        let is_long = program.len() > PLAIN_AT_MOST;
+        let body = if is_long { gzip::gzipped(&program)? } else { program };
+        let form = if is_long { "gzip" } else { "plain" };
+        Ok([format!("{} {form}\n", body.len()).as_bytes(), &body].concat())
+    }
+
+    fn program(&self) -> io::Result<String> {
+        let mut files = vec![
+            ("settings".to_owned(), self.variables()),
+            ("linked_dirs".to_owned(), lines(&self.environment.linked_dirs)),
+            ("linked_files".to_owned(), lines(&self.environment.linked_files)),
+        ];
         for RecipeFile { name, contents, .. } in supervisor::recipe_files(&self.environment, &self.host_vars)
         {
-            add(&format!("recipe/{name}"), &contents)?;
+            files.push((format!("recipe/{name}"), String::from_utf8(contents).map_err(io::Error::other)?));
         }
-        add("hooks/env.sh", self.hook_variables().as_bytes())?;
+        files.push(("hooks/env.sh".to_owned(), self.hook_variables()));
+        let mut dirs = vec!["recipe".to_owned(), "hooks".to_owned()];
         for HookScript { number, point, hook } in &self.hooks {
+            let mut add =
+                |name: &str, contents: String| files.push((format!("hooks/{number}/{name}"), contents));
             // What runs once for the fleet is no host's own: it neither drains one nor ends that.
-            let point = if hook.once { format!("{point} once") } else { (*point).to_owned() };
-            add(&format!("hooks/{number}/point"), format!("{point}\n").as_bytes())?;
-            add(&format!("hooks/{number}/run"), format!("{}\n", hook.run).as_bytes())?;
-            add(&format!("hooks/{number}/dir"), hook.dir.as_deref().unwrap_or_default().as_bytes())?;
+            add("point", if hook.once { format!("{point} once\n") } else { format!("{point}\n") });
+            add("run", format!("{}\n", hook.run));
+            add("dir", hook.dir.clone().unwrap_or_default());
             if let Some(undo) = &hook.undo {
-                add(&format!("hooks/{number}/undo"), format!("{undo}\n").as_bytes())?;
+                add("undo", format!("{undo}\n"));
             }
+            dirs.push(format!("hooks/{number}"));
         }
-        gzip::gzipped(&tar.into_inner()?)
+        if files.iter().any(|(_, contents)| contents.contains('\0')) {
+            return Err(io::Error::other("a setting holds a NUL, which no shell can read"));
+        }
+        let mut program = format!("meta_dirs {}", dirs.join(" "));
+        for (name, contents) in files {
+            program.push_str(&format!(" &&\nmeta_file {} {}", shell::quote(&name), shell::quote(&contents)));
+        }
+        program.push('\n');
+        Ok(program)
     }
 
     fn variables(&self) -> String {

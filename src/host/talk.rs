@@ -192,19 +192,17 @@ impl Shared {
 }
 
 impl Talk {
-    /// Starts a guardian for the tree at `root`, at the other end of `connection`, and hands it its settings, a
-    /// gzipped tar. It changes nothing until it is asked for the lock.
+    /// Starts a guardian for the tree at `root`, at the other end of `connection`, and hands it its settings. It changes nothing until it is asked for the lock.
     pub(super) async fn start(
         connection: Connection,
         root: &str,
-        settings: &[u8],
+        settings: Bytes,
     ) -> Result<Self, HostError> {
         let channel = |source: ssh::ChannelError| HostError::Channel {
             doing: "starting the guardian",
             source: source.into(),
         };
         let Exec { stdin, mut output } = connection.exec(&agent::boot(root)).await.map_err(channel)?;
-        let settings = Bytes::from([format!("{}\n", settings.len()).as_bytes(), settings].concat());
         let (lines, waiting) = mpsc::unbounded_channel();
         // A host that has kept the agent needs no more than this; another one throws it away and asks.
         let _ = lines.send(settings.clone());

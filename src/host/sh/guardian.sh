@@ -31,7 +31,7 @@ guardian() {
     worker_n=0
     # Whether a worker was started that may not have registered yet.
     hired=
-    unset AGENT_TEXT
+    unset AGENT_TEXT META_TEXT
     mkfifo "$RUN/fifo" "$RUN/todo1" || return
     exec 3<>"$RUN/fifo"
     exec 4<&0 </dev/null

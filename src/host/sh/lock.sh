@@ -114,7 +114,8 @@ into_out() {
 
 # make_run: this attempt's directory. Everything an undoing on a full disk will write is made here.
 make_run() {
-    mkdir "$RUN" "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$WORK" "$BEFORE" || return
+    mkdir "$RUN" "$RUN/pg" "$RUN/out" "$RUN/done" "$RUN/undo" "$RUN/forward" "$RUN/meta" "$RUN/meta/recipe" "$RUN/meta/hooks" \
+        "$WORK" "$BEFORE" || return
     {
         read_stat $$
         printf 'token=%s\npid=%s\nstart=%s\nboot=%s\n' "$TOKEN" "$$" "$stat_start" "$boot"
@@ -187,7 +188,8 @@ take_lock() {
     [ -s "$PRIVATE/app" ] || put_line "$PRIVATE/app" "$APP $ENV"
     first_line "$PRIVATE/app"
     [ "$line" = "$APP $ENV" ] || fail "$ROOT belongs to \`$line\`" || return
-    mv "$META" "$RUN/meta" || fail "could not write what the client gave to $RUN/meta; is the disk full?" || return
+    lay_meta "$RUN/meta" || fail "could not write what the client gave to $RUN/meta; is the disk full?" || return
+    drop_meta
     # Without it everything works as well.
     keep_agent 2>/dev/null || :
 }

@@ -2,15 +2,6 @@
 # Owns what a guardian does before it has the lock: what it is asked, one line after the other. It is what the agent does
 # when it is not started for anything else (beside.sh, act.sh).
 
-# make_meta: a private place for the client's settings until there is a lock.
-make_meta() {
-    for meta_at in "${TMPDIR:-/tmp}" /dev/shm "${HOME:-/}"; do
-        META=$(mktemp -d "$meta_at/rdeploy.XXXXXXXX" 2>/dev/null) && return
-    done
-    echo "no temporary directory can be made on the host, neither in ${TMPDIR:-/tmp} nor in /dev/shm nor in the home directory; are they full or read-only?" >&2
-    return 1
-}
-
 # Before the lock: one line after the other, read-only.
 guardian_main() {
     # See `boot` in src/host/agent.rs.
@@ -18,14 +9,13 @@ guardian_main() {
     umask 077
     exec 3>&1
     make_meta || return
-    trap '[ ! -d "$META" ] || rm -rf "$META"' EXIT
+    trap drop_meta EXIT
     # The settings hold secrets: a client that leaves now must not leave them behind.
     trap 'exit 1' HUP TERM INT PIPE
     # They are still on their way.
     ROOT=${AGENT_AT%/.rdeploy/*}
     look_up
-    IFS= read -r meta_bytes || return
-    exactly "$meta_bytes" | gzip -dc | tar -xf - -C "$META" || return
+    read_meta && lay_meta "$META" || return
     # shellcheck disable=SC1091
     . "$META/settings"
     derive

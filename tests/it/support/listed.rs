@@ -61,26 +61,27 @@ impl Listed {
         listed
     }
 
-    /// Returns a PATH on which `/srv` leads into the host's own directory: in the settings, which a
-    /// `tar` brings, and in the arguments of `sh`.
+    /// Returns a PATH on which `/srv` leads into the host's own directory: in the settings, which
+    /// `dd` takes, and in the arguments of `sh`.
     fn tree_of_its_own(&self, n: usize) -> String {
         let host = self.dir.join(format!("host{n}"));
         let (tools, fs) = (host.join("tools"), host.join("fs"));
         fs::create_dir_all(fs.join("srv")).unwrap();
         fs::create_dir_all(&tools).unwrap();
-        let (fs, tar) = (fs.display(), real_program("tar"));
+        let (fs, dd) = (fs.display(), real_program("dd"));
         write_program(
-            &tools.join("tar"),
+            &tools.join("dd"),
             &format!(
-                "for last; do :; done\n{} \"$@\" || exit\n\
-                 [ ! -f \"$last/settings\" ] || sed -i 's|^ROOT=/srv/|ROOT={fs}/srv/|' \"$last/settings\"",
-                tar.display()
+                "case $* in\n    *iflag=fullblock*) {dd} \"$@\" | LC_ALL=C sed 's|ROOT=/srv/|ROOT={fs}/srv/|' ;;\n    \
+                 *) exec {dd} \"$@\" ;;\nesac",
+                dd = dd.display()
             ),
         );
         write_program(
             &tools.join("sh"),
             &format!(
-                "for word; do\n    shift\n    case $word in /srv/*) word={fs}$word ;; esac\n    \
+                "for word; do\n    shift\n    case $word in\n        /srv/*) word={fs}$word ;;\n        \
+                 *ROOT=/srv/*) word=${{word%%ROOT=/srv/*}}ROOT={fs}/srv/${{word#*ROOT=/srv/}} ;;\n    esac\n    \
                  set -- \"$@\" \"$word\"\ndone\nexec /bin/sh \"$@\""
             ),
         );
