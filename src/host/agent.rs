@@ -81,8 +81,11 @@ pub(super) fn path(root: &str) -> String {
 ///
 /// The shell must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
 /// waits until it is whole; a `dd` that cannot wait refuses before it reads, and goes byte by byte.
-pub(super) fn boot(root: &str) -> Command {
-    let script = "AGENT_AT=$1 AGENT_MARK=$2 AGENT_NEW= GUARDS=
+///
+/// Where it is asked a question at once, `early` is what it needs for that and is no secret, and the question: its input
+/// follows a round trip behind, for sshd takes none before a command runs.
+pub(super) fn boot(root: &str, early: Option<(&str, &str)>) -> Command {
+    let script = "AGENT_AT=$1 AGENT_MARK=$2 EARLY=${3-} EARLY_ASKED=${4-} AGENT_NEW= GUARDS=
         set --
         [ ! -O \"$AGENT_AT\" ] || command . \"$AGENT_AT\"
         AGENT_CODE=$?
@@ -94,7 +97,8 @@ pub(super) fn boot(root: &str) -> Command {
             dd bs=1 count=\"$n\" 2>/dev/null; } | gzip -dc) || exit
         eval \"$AGENT_TEXT\"";
     let script = script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-    Command::sh(script, [path(root), MARK.clone()])
+    let early = early.map(|(known, asked)| [known.to_owned(), asked.to_owned()]);
+    Command::sh(script, [path(root), MARK.clone()].into_iter().chain(early.into_iter().flatten()))
 }
 
 /// Returns the command that runs part of the agent beside the guardian, on a channel of its own.

@@ -22,6 +22,7 @@ use super::settings::Attempt;
 use super::settings::HookScript;
 use super::settings::SessionSettings;
 use super::settings::Verb;
+use super::talk::Asked;
 use super::talk::Milestone;
 use super::talk::Talk;
 use super::unasked::UnaskedCheck;
@@ -39,6 +40,9 @@ const SKIPPED: u32 = 95;
 
 /// Said of a check that cannot be asked from here either.
 pub(super) const UNREADABLE: &str = "the host has no program to ask the release's health check with, and what it says of the check cannot be read; install curl or wget there";
+
+/// What is done first.
+const CHECKING: &str = "checking the host";
 
 /// What is done when a release is named.
 const NAMING: &str = "naming the release";
@@ -66,10 +70,35 @@ impl Session {
     /// Starts a guardian on the host at the other end of `connection`. It changes nothing until it is
     /// asked for the lock.
     pub async fn start(connection: Connection, settings: SessionSettings) -> Result<Self, HostError> {
-        let parcel = settings
-            .parcel()
-            .map_err(|source| HostError::Channel { doing: "packing the settings", source: source.into() })?;
-        let start = Talk::start(connection.clone(), settings.root(), parcel.into());
+        Ok(Self::start_asking(connection, settings, None).await?.0)
+    }
+
+    /// The same, and asks the read-only questions. With `locks` the lock is taken in the same breath where nothing that was
+    /// found speaks against it and it leaves no trace when it is given back: [`Host::lock`] says so later. Whoever does not
+    /// come to that frees it with [`Session::part`].
+    pub async fn start_and_check(
+        connection: Connection,
+        settings: SessionSettings,
+        locks: bool,
+    ) -> Result<(Self, Facts), HostError> {
+        let intent = if locks { "preflight lock" } else { "preflight" };
+        let (session, asked) = Self::start_asking(connection, settings, Some((intent, CHECKING))).await?;
+        let facts = session.heard_facts("preflight", CHECKING, asked).await?;
+        if facts.locked {
+            session.talk.beat(session.settings.environment.lease);
+            // Notes are told with the checks.
+            let standing = Facts { notes: Vec::new(), ..facts.clone() };
+            *session.locked.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        }
+        Ok((session, facts))
+    }
+
+    async fn start_asking(
+        connection: Connection,
+        settings: SessionSettings,
+        first: Option<(&str, &'static str)>,
+    ) -> Result<(Self, Option<Asked>), HostError> {
+        let start = Talk::start(connection.clone(), &settings, first);
         let ahead = async {
             // For the release, or the first hook.
             if matches!(settings.verb, Verb::Deploy | Verb::Resume) || !settings.hooks.is_empty() {
@@ -77,24 +106,11 @@ impl Session {
             }
         };
         let (talk, ()) = tokio::join!(start, ahead);
-        let talk = talk?;
+        let (talk, asked) = talk?;
         let (ahead, locked) = (Ahead::default(), Mutex::default());
         let (attempt, successor) = (Mutex::default(), OnceLock::new());
-        Ok(Self { settings, connection, talk, ahead, locked, attempt, successor, heir: false })
-    }
-
-    /// Asks the read-only questions, and takes the lock in the same breath where nothing that was found speaks against
-    /// it and it leaves no trace when it is given back: [`Host::lock`] says so later. Whoever does not come to that
-    /// frees it with [`Session::part`].
-    pub async fn preflight_and_lock(&self) -> Result<Facts, HostError> {
-        let facts = self.facts("preflight lock", "checking the host").await?;
-        if facts.locked {
-            self.talk.beat(self.settings.environment.lease);
-            // Notes are told with the checks.
-            let standing = Facts { notes: Vec::new(), ..facts.clone() };
-            *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
-        }
-        Ok(facts)
+        let session = Self { settings, connection, talk, ahead, locked, attempt, successor, heir: false };
+        Ok((session, asked))
     }
 
     /// Takes what is known of a lock that nobody has asked for yet.
@@ -194,10 +210,27 @@ impl Session {
 
     /// Asks something of which the answer is what the host says meanwhile.
     pub(super) async fn facts(&self, intent: &str, doing: &'static str) -> Result<Facts, HostError> {
+        self.heard_facts(intent, doing, None).await
+    }
+
+    /// The same, of a question that may be under way already.
+    async fn heard_facts(
+        &self,
+        intent: &str,
+        doing: &'static str,
+        asked: Option<Asked>,
+    ) -> Result<Facts, HostError> {
         let facts = Mutex::new(Facts::default());
         let heard = |say| facts.lock().unwrap_or_else(PoisonError::into_inner).take(say);
-        self.done(intent, doing, ANSWER_LIMIT, &heard).await?;
-        Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let talk = &self.living().talk;
+        let answer = match asked {
+            Some(asked) => talk.answer(asked, doing, ANSWER_LIMIT, &heard).await?,
+            None => talk.ask(intent, doing, ANSWER_LIMIT, &heard).await?,
+        };
+        match answer {
+            Ok(()) => Ok(facts.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Err(code) => Err(self.refused(intent, code).await),
+        }
     }
 
     pub(super) async fn refused(&self, action: &str, code: u32) -> HostError {
@@ -228,7 +261,7 @@ impl Host for Session {
     }
 
     async fn preflight(&self) -> Result<Facts, HostError> {
-        self.facts("preflight", "checking the host").await
+        self.facts("preflight", CHECKING).await
     }
 
     async fn lock(&self) -> Result<LockOutcome, HostError> {

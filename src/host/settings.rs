@@ -204,16 +204,38 @@ impl SessionSettings {
         Ok([format!("{} {form}\n", body.len()).as_bytes(), &body].concat())
     }
 
-    fn program(&self) -> io::Result<String> {
-        let mut files = vec![
+    /// The part of the program that makes what is no secret and that the checks need.
+    ///
+    /// # Errors
+    ///
+    /// As with [`SessionSettings::parcel`].
+    pub(super) fn early(&self) -> io::Result<String> {
+        let mut files = self.known();
+        let is_needed = |name: &str| matches!(name, "recipe/version" | "recipe/kind");
+        files.extend(self.recipe()?.into_iter().filter(|(name, _)| is_needed(name)));
+        Ok(lay(&files))
+    }
+
+    fn known(&self) -> Vec<(String, String)> {
+        vec![
             ("settings".to_owned(), self.variables()),
             ("linked_dirs".to_owned(), lines(&self.environment.linked_dirs)),
             ("linked_files".to_owned(), lines(&self.environment.linked_files)),
-        ];
-        for RecipeFile { name, contents, .. } in supervisor::recipe_files(&self.environment, &self.host_vars)
-        {
-            files.push((format!("recipe/{name}"), String::from_utf8(contents).map_err(io::Error::other)?));
-        }
+        ]
+    }
+
+    fn recipe(&self) -> io::Result<Vec<(String, String)>> {
+        let files = supervisor::recipe_files(&self.environment, &self.host_vars).into_iter();
+        files
+            .map(|RecipeFile { name, contents, .. }| {
+                Ok((format!("recipe/{name}"), String::from_utf8(contents).map_err(io::Error::other)?))
+            })
+            .collect()
+    }
+
+    fn program(&self) -> io::Result<String> {
+        let mut files = self.known();
+        files.extend(self.recipe()?);
         files.push(("hooks/env.sh".to_owned(), self.hook_variables()));
         let mut dirs = vec!["recipe".to_owned(), "hooks".to_owned()];
         for HookScript { number, point, hook } in &self.hooks {
@@ -231,12 +253,7 @@ impl SessionSettings {
         if files.iter().any(|(_, contents)| contents.contains('\0')) {
             return Err(io::Error::other("a setting holds a NUL, which no shell can read"));
         }
-        let mut program = format!("meta_dirs {}", dirs.join(" "));
-        for (name, contents) in files {
-            program.push_str(&format!(" &&\nmeta_file {} {}", shell::quote(&name), shell::quote(&contents)));
-        }
-        program.push('\n');
-        Ok(program)
+        Ok(format!("meta_dirs {} &&\n{}", dirs.join(" "), lay(&files)))
     }
 
     fn variables(&self) -> String {
@@ -277,6 +294,15 @@ impl SessionSettings {
         }
         text
     }
+}
+
+/// The program that makes these files.
+fn lay(files: &[(String, String)]) -> String {
+    let lines: Vec<String> = files
+        .iter()
+        .map(|(name, contents)| format!("meta_file {} {}", shell::quote(name), shell::quote(contents)))
+        .collect();
+    lines.join(" &&\n") + "\n# end\n"
 }
 
 fn lines(items: &[String]) -> String {

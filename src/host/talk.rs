@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -20,6 +21,7 @@ use super::agent;
 use super::lines::Lines;
 use super::protocol::Line;
 use super::protocol::Say;
+use super::settings::SessionSettings;
 use crate::ssh;
 use crate::ssh::Chunk;
 use crate::ssh::Connection;
@@ -29,6 +31,9 @@ use crate::ssh::Trip;
 
 /// A guardian that talks to nobody says little; more than this is noise.
 const UNHEARD_AT_MOST: usize = 16;
+
+/// The number of the first question.
+const FIRST: u64 = 1;
 
 /// A running guardian, spoken with.
 pub(super) struct Talk {
@@ -192,32 +197,44 @@ impl Shared {
 }
 
 impl Talk {
-    /// Starts a guardian for the tree at `root`, at the other end of `connection`, and hands it its settings. It changes nothing until it is asked for the lock.
+    /// Starts a guardian for a tree, at the other end of `connection`, and hands it its settings. It changes nothing until it
+    /// is asked for the lock. What it is asked `first` it may answer before it has them all.
     pub(super) async fn start(
         connection: Connection,
-        root: &str,
-        settings: Bytes,
-    ) -> Result<Self, HostError> {
-        let channel = |source: ssh::ChannelError| HostError::Channel {
-            doing: "starting the guardian",
-            source: source.into(),
+        settings: &SessionSettings,
+        first: Option<(&str, &'static str)>,
+    ) -> Result<(Self, Option<Asked>), HostError> {
+        let doing = "starting the guardian";
+        let channel = |source: ssh::ChannelError| HostError::Channel { doing, source: source.into() };
+        let packing =
+            |source: io::Error| HostError::Channel { doing: "packing the settings", source: source.into() };
+        let parcel = Bytes::from(settings.parcel().map_err(packing)?);
+        let boot = match first {
+            None => agent::boot(settings.root(), None),
+            Some((intent, _)) => {
+                let early = settings.early().map_err(packing)?;
+                agent::boot(settings.root(), Some((&early, &format!("{FIRST} {intent}"))))
+            }
         };
-        let Exec { stdin, mut output } = connection.exec(&agent::boot(root)).await.map_err(channel)?;
+        let Exec { stdin, mut output } = connection.exec(&boot).await.map_err(channel)?;
         let (lines, waiting) = mpsc::unbounded_channel();
         // A host that has kept the agent needs no more than this; another one throws it away and asks.
-        let _ = lines.send(settings.clone());
+        let _ = lines.send(parcel.clone());
         let shared = Arc::new(Shared::default());
+        let talk = Self { connection, shared: Arc::clone(&shared), lines, tasks: Mutex::default() };
+        // Before anything is heard: the answer may be there in no time.
+        let asked = first.map(|(intent, doing)| talk.send(intent, doing)).transpose()?;
         let reader = tokio::spawn({
-            let (shared, answers) = (Arc::clone(&shared), lines.downgrade());
-            let (connection, booting) = (connection.clone(), output.trip().clone());
+            let answers = talk.lines.downgrade();
+            let (connection, booting) = (talk.connection.clone(), output.trip().clone());
             async move {
                 let mut lines = Lines::default();
                 let heard = |line: &str| match (Line::parse(line), answers.upgrade()) {
                     // Packed only now: most hosts have kept it.
                     (Line::WantsAgent, Some(answers)) => match agent::parcel() {
-                        Ok(parcel) => {
+                        Ok(agent) => {
                             booting.answered();
-                            let hello = [parcel, settings.clone()];
+                            let hello = [agent, parcel.clone()];
                             shared.say_again(hello, &answers, || connection.asked());
                         }
                         Err(error) => shared.give_up(&format!("packing the agent: {error}\n")),
@@ -235,8 +252,11 @@ impl Talk {
             }
         });
         let writer = tokio::spawn(write_lines(stdin, waiting));
-        let tasks = Mutex::new(vec![reader.abort_handle(), writer.abort_handle()]);
-        Ok(Self { connection, shared, lines, tasks })
+        talk.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend([reader.abort_handle(), writer.abort_handle()]);
+        Ok((talk, asked))
     }
 
     /// Asks something of the guardian and waits for its answer.

@@ -117,12 +117,8 @@ impl Run<'_> {
         let settings = settings(place, ordinal, self.verb(), hooks, identity)
             .map_err(|error| Unfit { hint: None, ..unfit(&error, None) })?;
         let fit = |error: HostError| unfit(&error, error.output());
-        let session = Session::start(connection, settings).await.map_err(fit)?;
-        let facts = match ready.load(Ordering::Relaxed) {
-            true => session.preflight_and_lock().await,
-            false => session.preflight().await,
-        };
-        let facts = facts.map_err(fit)?;
+        let locks = ready.load(Ordering::Relaxed);
+        let (session, facts) = Session::start_and_check(connection, settings, locks).await.map_err(fit)?;
         self.events.emit(EventKind::HostWaiting { host: host(), wait: Wait::Start });
         Ok((session, facts))
     }

@@ -7,6 +7,7 @@
 # From the client, a line an intent: "SEQ NAME ARGUMENTS". To it: "ok SEQ", "failed SEQ CODE", and
 # "say KEY TEXT" at any time. Everything reaches the loop through one FIFO:
 #   in LINE   from the client      eof    it is gone        tick N seconds passed
+#   unlaid    what it gave could not be written
 #   say ...   from the action      done N CODE   the action ended
 #   received  from beside: every file of the release is there and proven
 # To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this process.
@@ -39,6 +40,8 @@ guardian() {
     # Signals are ignored in these two, not handled: a handler would end their `read`.
     (
         trap '' HUP TERM INT PIPE
+        # What the client gave that had not come with the start. No action is asked for before it is there.
+        [ -z "$meta_due" ] || ! read_meta <&4 || lay_meta "$RUN/meta" || printf 'unlaid\n' >&3
         while IFS= read -r heard; do
             # A longer line would not reach the loop in one piece.
             [ "${#heard}" -le 3500 ] || heard="${heard%% *} too-long"
@@ -79,6 +82,10 @@ guardian() {
                 go_on
                 ;;
             tick) ticked "$rest" ;;
+            unlaid)
+                echo "could not write what the client gave to $RUN/meta; is the disk full?" >&2
+                client_gone "its settings could not be written"
+                ;;
             eof) client_gone "the connection to the client ended" ;;
         esac
     done
@@ -202,6 +209,8 @@ asked() {
 # intent "SEQ NAME ARGUMENTS"
 intent() {
     asked "$1"
+    # That was answered as the guardian started.
+    [ "$seq" != "$early" ] || return 0
     case $name in
         hb) answer "ok $seq" ;;
         kill)

@@ -15,26 +15,26 @@ guardian_main() {
     # They are still on their way.
     ROOT=${AGENT_AT%/.rdeploy/*}
     look_up
+    early='' meta_due=''
+    if [ -n "$EARLY" ] && answer_early; then
+        guardian
+        return
+    fi
+    meta_due=
     read_meta && lay_meta "$META" || return
     # shellcheck disable=SC1091
     . "$META/settings"
     derive
-    printf 'rdeploy-guardian 1\n'
+    [ -n "$early" ] || printf 'rdeploy-guardian 1\n'
     while IFS=' ' read -r lock_seq name lock_rest; do
+        # It is asked once more in its place.
+        [ "$lock_seq" != "$early" ] || continue
         case $name in
             preflight)
-                preflight
-                # The client has what it needs to go on, unless somebody has to decide something first.
-                if [ "$lock_rest" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace; then
-                    about_now=$looked_now
-                    if try_lock; then
-                        say fact locked
-                        guardian
-                        return
-                    fi
-                    about_now=
+                if checks "$lock_rest"; then
+                    guardian
+                    return
                 fi
-                state_facts
                 ;;
             look) look ;;
             status) status ;;
@@ -69,6 +69,40 @@ guardian_main() {
         esac
         printf 'ok %s\n' "$lock_seq"
     done
+}
+
+# answer_early: answers what is asked with the start, from what came with it, where that is enough: a supervisor is asked in
+# the app's surroundings, which may be secret. Succeeds where the lock was taken.
+answer_early() {
+    META_TEXT=$EARLY
+    lay_meta "$META" || return
+    first_line "$META/recipe/kind"
+    [ "$line" = none ] || return
+    # shellcheck disable=SC1091
+    . "$META/settings"
+    derive
+    lock_seq=${EARLY_ASKED%% *}
+    early=$lock_seq meta_due=1
+    printf 'rdeploy-guardian 1\n'
+    checks "${EARLY_ASKED#* preflight }" && return
+    printf 'ok %s\n' "$lock_seq"
+    return 1
+}
+
+# checks [lock]: says what is found, and takes the lock along where the client has what it needs to go on, unless somebody has
+# to decide something first. Succeeds where it was taken.
+checks() {
+    preflight
+    if [ "$1" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace; then
+        about_now=$looked_now
+        if try_lock; then
+            say fact locked
+            return
+        fi
+        about_now=
+    fi
+    state_facts
+    return 1
 }
 
 # try_lock: takes the lock and goes where it holds; or puts into lock_code why it could not.

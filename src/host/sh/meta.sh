@@ -12,19 +12,19 @@ make_meta() {
     return 1
 }
 
-# read_meta: from standard input, of which it takes no byte more.
+# read_meta: from standard input, of which it takes no byte more. Fails where that ends too early.
 read_meta() {
     read -r meta_bytes meta_form || return
     case $meta_form in
         gzip) META_TEXT=$(exactly "$meta_bytes" | gzip -dc) ;;
         *) META_TEXT=$(exactly "$meta_bytes") ;;
-    esac
+    esac && case $META_TEXT in *"$new_line# end") ;; *) return 1 ;; esac
 }
 
-# lay_meta DIRECTORY: makes the files there.
+# lay_meta DIRECTORY: makes the files there. What is no program must not end this shell.
 lay_meta() {
     meta_into=$1
-    eval "$META_TEXT"
+    (eval "$META_TEXT")
 }
 
 meta_dirs() {

@@ -74,11 +74,41 @@ impl<'a> Guardian<'a> {
         line: &str,
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
+        let mut guardian = Self::start_alone(rig, settings, line, prepare);
+        // What the real client sends only when it is asked, after its settings, which end no line.
+        let kept = Path::new(&agent::path(&rig.root().to_string_lossy())).exists();
+        let agent = if kept { Bytes::new() } else { agent::parcel().unwrap() };
+        let before: &[u8] = if kept { b"" } else { b"1\n\x1f\x8b\0settings" };
+        guardian.give(&[before, &agent, &guardian.settings.parcel().unwrap()].concat());
+        guardian
+    }
+
+    /// The same where it is asked for the checks and the lock at once, as question 1, and has not got its settings yet.
+    pub(super) fn start_early(rig: &'a Rig, settings: SessionSettings) -> Self {
+        let early = settings.early().unwrap();
+        let root = rig.root().to_string_lossy().into_owned();
+        let line = agent::boot(&root, Some((&early, "1 preflight lock"))).to_string();
+        let mut guardian = Self::start_alone(rig, settings, &line, |_| ());
+        guardian.seq = 1;
+        guardian
+    }
+
+    /// Writes to its input.
+    pub(super) fn give(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    fn start_alone(
+        rig: &'a Rig,
+        settings: SessionSettings,
+        line: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = rig.command(line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         prepare(&mut command);
         let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
+        let stdin = child.stdin.take().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -87,11 +117,6 @@ impl<'a> Guardian<'a> {
                 let _ = sender.send(Line::parse(&String::from_utf8_lossy(&line)));
             }
         });
-        // What the real client sends only when it is asked, after its settings, which end no line.
-        let kept = Path::new(&agent::path(&rig.root().to_string_lossy())).exists();
-        let agent = if kept { Bytes::new() } else { agent::parcel().unwrap() };
-        let before: &[u8] = if kept { b"" } else { b"1\n\x1f\x8b\0settings" };
-        stdin.write_all(&[before, &agent, &settings.parcel().unwrap()].concat()).unwrap();
         Self { rig, settings, child, stdin: Some(stdin), lines, seq: 0 }
     }
 

@@ -6,6 +6,7 @@ mod ahead;
 mod cut_off;
 mod delta;
 mod deploy;
+mod early;
 mod edits;
 mod full_disk;
 mod gone;

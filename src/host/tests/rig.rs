@@ -115,7 +115,7 @@ impl Rig {
 
     /// The line that starts a guardian here.
     pub(super) fn boot(&self) -> String {
-        agent::boot(&self.root().to_string_lossy()).to_string()
+        agent::boot(&self.root().to_string_lossy(), None).to_string()
     }
 
     /// `deploy_to`.

@@ -176,7 +176,7 @@ fn prepare(dir: &Path, n: usize, shell: Shell) {
     '-c '*'eval "$AGENT_TEXT"'*)
         boot=${{2%eval*}} name=$3 mark=$5
         shift 5
-        set -- "$name" {fs}{DEPLOY_TO}/.rdeploy/none "$mark"
+        set -- "$name" {fs}{DEPLOY_TO}/.rdeploy/none "$mark" "$@"
         set -- -c "$boot"'AGENT_TEXT=$(cat {host}/prelude; printf "%s\n" "$AGENT_TEXT" | sed -f {host}/patch) && eval "$AGENT_TEXT"' "$@"
         ;;
     *)
