@@ -32,6 +32,9 @@ use crate::ssh::Trip;
 /// A guardian that talks to nobody says little; more than this is noise.
 const UNHEARD_AT_MOST: usize = 16;
 
+/// How much may come with the start of a guardian. One argument of a program has 128 KiB at most.
+const EARLY_AT_MOST: usize = 32 << 10;
+
 /// The number of the first question.
 const FIRST: u64 = 1;
 
@@ -212,8 +215,10 @@ impl Talk {
         let boot = match first {
             None => agent::boot(settings.root(), None),
             Some((intent, _)) => {
-                let early = settings.early().map_err(packing)?;
-                agent::boot(settings.root(), Some((&early, &format!("{FIRST} {intent}"))))
+                let known = settings.early().map_err(packing)?;
+                let asked = format!("{FIRST} {intent}");
+                let early = (known.len() <= EARLY_AT_MOST).then_some((known.as_str(), asked.as_str()));
+                agent::boot(settings.root(), early)
             }
         };
         let Exec { stdin, mut output } = connection.exec(&boot).await.map_err(channel)?;
