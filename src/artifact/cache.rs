@@ -25,8 +25,6 @@ use std::time::SystemTime;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 use serde::Serialize;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::Artifact;
@@ -107,8 +105,8 @@ pub(super) struct Stored {
 /// The content of a `.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
-    /// sha256 of the manifest and the format of the tar: equal means equal artifacts.
-    key: String,
+    /// The version of what was written: another one makes another tar of the same manifest.
+    format: u32,
     tar_bytes: u64,
     compressed_bytes: u64,
     /// sha256 of the list of its chunks, which has theirs.
@@ -146,27 +144,20 @@ impl Cache {
 
     /// Returns the artifact of a release made earlier, if it is still here and undamaged.
     pub fn get(&self, digest: &Digest) -> Option<Artifact> {
-        let meta = self.meta(digest)?;
-        let manifest = Manifest::from_bytes(&fs::read(self.file(digest, "manifest")).ok()?).ok()?;
-        let stored = (key(&manifest) == meta.key).then(|| self.verified(digest, &meta)).flatten()?;
-        Some(stored.into_artifact(manifest.into(), None, true))
+        let manifest = Manifest::from_bytes(&self.manifest(digest)?).ok()?;
+        Some(self.find(digest)?.into_artifact(manifest.into(), None, true))
     }
 
     /// Returns the text of a release's manifest, if it is still here and undamaged, whatever became of its content.
     pub(super) fn manifest(&self, digest: &Digest) -> Option<Vec<u8>> {
         let text = fs::read(self.file(digest, "manifest")).ok()?;
-        (key_of(&text) == self.meta(digest)?.key).then_some(text)
+        (Digest::of(&text) == *digest).then_some(text)
     }
 
-    /// Returns the artifact of a manifest, if it is here and undamaged.
-    pub(super) fn find(&self, manifest: &Manifest) -> Option<Stored> {
-        let key = key(manifest);
-        let found = self.digests().into_iter().find_map(|digest| {
-            let meta = self.meta(&digest).filter(|meta| meta.key == key)?;
-            Some((digest, meta))
-        });
-        let (digest, meta) = found?;
-        self.verified(&digest, &meta)
+    /// Returns the artifact of the manifest with this digest, if it is here and undamaged.
+    pub(super) fn find(&self, digest: &Digest) -> Option<Stored> {
+        let meta = self.meta(digest).filter(|meta| meta.format == tarball::FORMAT)?;
+        self.verified(digest, &meta)
     }
 
     /// Makes the directory; only the user may look into it.
@@ -216,7 +207,7 @@ impl Cache {
     ) -> Result<(), CacheError> {
         let listed = index::to_text(chunks);
         let meta = Meta {
-            key: key(manifest),
+            format: tarball::FORMAT,
             tar_bytes: written.bytes,
             compressed_bytes: written.compressed_bytes,
             chunks_sha256: index::name(&listed).to_string(),
@@ -347,16 +338,4 @@ impl Stored {
             deltas: Deltas::of(source),
         }
     }
-}
-
-/// Returns what names an artifact before it is made.
-fn key(manifest: &Manifest) -> String {
-    key_of(&manifest.to_bytes())
-}
-
-fn key_of(manifest: &[u8]) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(format!("rdeploy-tar {}\n", tarball::FORMAT));
-    hasher.update(manifest);
-    Digest(hasher.finalize().into()).to_string()
 }

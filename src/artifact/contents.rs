@@ -19,6 +19,7 @@ use super::source;
 use super::store::StoreError;
 use crate::release::Digest;
 use crate::release::Entry;
+use crate::release::EntryKind;
 
 /// How much is read at a time.
 pub(super) const BUFFER: usize = 128 * 1024;
@@ -66,11 +67,11 @@ impl Contents {
         })
     }
 
-    /// Copies a whole file, if it has that size and digest still; without a digest, somebody else compares what is read.
+    /// Copies a whole file, if it has that size and digest still.
     pub(super) fn copy(
         &self,
         entry: &Entry,
-        (size, digest): (u64, Option<Digest>),
+        (size, digest): (u64, Digest),
         buffer: &mut [u8],
         cancel: &CancellationToken,
         mut out: impl FnMut(&[u8]) -> io::Result<()>,
@@ -78,7 +79,7 @@ impl Contents {
         let read = |source| Trouble::Because(StoreError::Read { path: shown(&entry.path), source });
         let changed = || Trouble::Because(StoreError::Changed { path: shown(&entry.path) });
         let mut content = self.open(entry, 0).map_err(read)?;
-        let mut proof = digest.map(|digest| (Sha256::new(), digest));
+        let mut hasher = Sha256::new();
         let mut left = size;
         loop {
             if cancel.is_cancelled() {
@@ -92,12 +93,10 @@ impl Contents {
             };
             left = left.checked_sub(count as u64).ok_or_else(changed)?;
             let bytes = buffer.get(..count).unwrap_or_default();
-            if let Some((hasher, _)) = &mut proof {
-                hasher.update(bytes);
-            }
+            hasher.update(bytes);
             out(bytes)?;
         }
-        if left != 0 || proof.is_some_and(|(hasher, digest)| Digest(hasher.finalize().into()) != digest) {
+        if left != 0 || Digest(hasher.finalize().into()) != digest {
             return Err(changed());
         }
         Ok(())
@@ -112,16 +111,30 @@ impl Contents {
         out: &mut Buffer,
     ) -> Result<(), StoreError> {
         let read = |source| StoreError::Read { path: shown(&entry.path), source };
+        let changed = || StoreError::Changed { path: shown(&entry.path) };
         let start = out.len();
         if size > 0 {
             let content = self.open(entry, offset).map_err(read)?;
+            if content.has_grown(entry).map_err(read)? {
+                return Err(changed());
+            }
             out.read_from(content, usize::try_from(size).unwrap_or(usize::MAX)).map_err(read)?;
         }
         let bytes = out.get(start..).unwrap_or_default();
         if bytes.len() as u64 != size || !proof.holds_for(bytes) {
-            return Err(StoreError::Changed { path: shown(&entry.path) });
+            return Err(changed());
         }
         Ok(())
+    }
+}
+
+impl Content<'_> {
+    /// Whether there is more than there was, which nobody sees who reads what was there.
+    fn has_grown(&self, entry: &Entry) -> io::Result<bool> {
+        match (&self.file, &entry.kind) {
+            (Handle::Own(file), EntryKind::File { size, .. }) => Ok(file.metadata()?.len() > *size),
+            _ => Ok(false),
+        }
     }
 }
 

@@ -16,6 +16,11 @@ pub(super) struct Hashed {
     pub(super) pieces: Vec<blake3::Hash>,
 }
 
+/// How many pieces a content of this size has digests of.
+pub(super) fn pieces(size: u64) -> u64 {
+    if size > PIECE { size.div_ceil(PIECE) } else { 0 }
+}
+
 /// What proves a part of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Proof {
@@ -28,7 +33,7 @@ pub(super) enum Proof {
 impl Proof {
     pub(super) fn holds_for(self, bytes: &[u8]) -> bool {
         match self {
-            Self::Whole(digest) => Digest(Sha256::digest(bytes).into()) == digest,
+            Self::Whole(digest) => Digest::of(bytes) == digest,
             Self::Piece(hash) => blake3::hash(bytes) == hash,
         }
     }
@@ -58,7 +63,7 @@ struct PieceDigests {
 impl Digests {
     /// For a content of this size.
     pub(super) fn of(size: u64) -> Self {
-        Self { whole: Sha256::new(), pieces: (size > PIECE).then(PieceDigests::default) }
+        Self { whole: Sha256::new(), pieces: (pieces(size) > 0).then(PieceDigests::default) }
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
 
     fn sha(bytes: &[u8]) -> Digest {
-        Digest(Sha256::digest(bytes).into())
+        Digest::of(bytes)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Owns what earlier runs know of a source's files: the digest of each, believed for as long as the file cannot have
+//! Owns what earlier runs know of a source's files: the digest of each, and of its pieces, believed for as long as the file cannot have
 //! been written to since. One file a source in the cache's directory, replaced by a rename; what is damaged, another
 //! source's or of before the last start of this machine counts as not there.
 //!
@@ -27,12 +27,14 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::cache::Cache;
+use super::digests;
+use super::digests::Hashed;
 use super::pack::full_path;
 use super::source::Stamp;
 use crate::release::Digest;
 
 /// Hashed before all else; another format has another name.
-const FORMAT: &[u8] = b"rdeploy hashes 1\0";
+const FORMAT: &[u8] = b"rdeploy hashes 2\0";
 /// What its files are called after the digest of the source's path.
 const EXTENSION: &str = "hashes";
 /// How long a file was left alone before it is hashed for later runs. Times of files are up to a second late where they
@@ -63,7 +65,7 @@ pub(super) struct Hashes {
 impl Hashes {
     /// Reads what is known of a source, whose path is canonical.
     pub(super) fn load(cache: &Cache, source: &Path) -> Self {
-        let name = Digest(Sha256::digest(source.as_os_str().as_bytes()).into());
+        let name = Digest::of(source.as_os_str().as_bytes());
         let file = cache.dir().join(format!("{name}.{EXTENSION}"));
         let seed = last_start().map(|start| {
             Sha256::new().chain_update(FORMAT).chain_update(start).chain_update(source.as_os_str().as_bytes())
@@ -72,30 +74,35 @@ impl Hashes {
         Self { cache: cache.clone(), source: source.to_owned(), file, seed, records }
     }
 
+    /// Where it is written what is known.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Returns the digests of the files that are as they were when they were hashed. The files come in the order of
     /// their paths.
-    pub(super) fn find(&self, files: &[(&[u8], Stamp)]) -> Vec<Option<Digest>> {
+    pub(super) fn find(&self, files: &[(&[u8], Stamp)]) -> Vec<Option<Hashed>> {
         let mut rest = self.records.as_slice();
         let mut records = std::iter::from_fn(|| Record::read(&mut rest)).peekable();
         let digest = |(path, stamp): &(&[u8], Stamp)| {
             while records.next_if(|record| record.path < *path).is_some() {}
             let record = records.next_if(|record| record.path == *path)?;
-            (record.stamp == *stamp).then_some(record.digest)
+            (record.stamp == *stamp).then_some(record.hashed)
         };
         files.iter().map(digest).collect()
     }
 
     /// Remembers the digests of these files, and nothing else, where that is safe. `began` is a time before any of them
     /// was read.
-    pub(super) fn keep(&mut self, files: &[(&[u8], Stamp)], digests: &[Digest], began: SystemTime) {
+    pub(super) fn keep(&mut self, files: &[(&[u8], Stamp)], hashed: &[Hashed], began: SystemTime) {
         let Some(seed) = &self.seed else { return };
         let Some(before) = settled_before(began) else { return };
         let mut devices = HashMap::new();
         let mut records = Vec::with_capacity(self.records.len());
-        for ((path, stamp), digest) in files.iter().zip(digests) {
+        for ((path, stamp), hashed) in files.iter().zip(hashed) {
             let keeps_times = || keeps_times(&full_path(&self.source, path));
             if is_settled(stamp, before) && *devices.entry(stamp.device).or_insert_with(keeps_times) {
-                Record { path, stamp: *stamp, digest: *digest }.write(&mut records);
+                Record::write(path, stamp, hashed, &mut records);
             }
         }
         if records == self.records {
@@ -178,22 +185,24 @@ fn read(file: &Path, seed: &Sha256) -> Option<Vec<u8>> {
 struct Record<'a> {
     path: &'a [u8],
     stamp: Stamp,
-    digest: Digest,
+    hashed: Hashed,
 }
 
 impl<'a> Record<'a> {
-    fn write(&self, out: &mut Vec<u8>) {
-        let Ok(length) = u16::try_from(self.path.len()) else { return };
-        let Stamp { device, inode, mtime, ctime, size } = self.stamp;
+    fn write(path: &[u8], stamp: &Stamp, hashed: &Hashed, out: &mut Vec<u8>) {
+        let Ok(length) = u16::try_from(path.len()) else { return };
+        let Stamp { device, inode, mtime, ctime, size } = *stamp;
         out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(self.path);
+        out.extend_from_slice(path);
         for number in [device, inode, size] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for number in [mtime.0, mtime.1, ctime.0, ctime.1] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&self.digest.0);
+        out.extend_from_slice(&hashed.digest.0);
+        // As many as the size says.
+        hashed.pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
     }
 
     fn read(bytes: &mut &'a [u8]) -> Option<Self> {
@@ -204,7 +213,9 @@ impl<'a> Record<'a> {
         let times = [take(bytes)?, take(bytes)?, take(bytes)?, take(bytes)?].map(i64::from_le_bytes);
         let [mtime, mtime_nsec, ctime, ctime_nsec] = times;
         let stamp = Stamp { device, inode, mtime: (mtime, mtime_nsec), ctime: (ctime, ctime_nsec), size };
-        Some(Self { path, stamp, digest: Digest(take(bytes)?) })
+        let digest = Digest(take(bytes)?);
+        let pieces = (0..digests::pieces(size)).map(|_| Some(blake3::Hash::from_bytes(take(bytes)?)));
+        Some(Self { path, stamp, hashed: Hashed { digest, pieces: pieces.collect::<Option<_>>()? } })
     }
 }
 

@@ -9,9 +9,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use sha2::Digest as _;
-use sha2::Sha256;
-
 use super::buffer::Buffer;
 use super::compress::Block;
 use super::press;
@@ -64,7 +61,7 @@ pub(super) fn from_text(text: &str) -> Option<Vec<Known>> {
 
 /// Names a list.
 pub(super) fn name(text: &str) -> Digest {
-    Digest(Sha256::digest(text).into())
+    Digest::of(text)
 }
 
 /// The checksum of a compressed chunk.

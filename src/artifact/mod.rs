@@ -23,7 +23,6 @@ mod save;
 mod source;
 mod store;
 mod storing;
-mod sums;
 mod tarball;
 #[cfg(test)]
 mod testing;
@@ -40,7 +39,6 @@ pub use self::choose::ChooseError;
 pub use self::delta::Deltas;
 pub use self::delta::Difference;
 pub use self::delta::Edits;
-pub use self::delta::Listed;
 pub use self::delta::Pack;
 pub use self::open::OpenError;
 pub use self::open::open;
@@ -64,7 +62,7 @@ use crate::release::Manifest;
 /// A packed release. It may still be on its way into the cache.
 #[derive(Clone, Debug)]
 pub struct Artifact {
-    /// sha256 of the uncompressed tar: its name.
+    /// sha256 of the manifest: its name.
     pub digest: Digest,
     /// Where the compressed tar is, once it is stored.
     pub path: PathBuf,

@@ -1,5 +1,5 @@
 //! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack. It is an artifact
-//! as soon as its digest is known; that it gets into the cache is waited for by whoever needs it there.
+//! as soon as its manifest is known; that it gets into the cache is waited for by whoever needs it there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +21,7 @@ use super::choose::Chosen;
 use super::choose::Found;
 use super::chunks::Pieces;
 use super::contents::Contents;
+use super::digests::Hashed;
 use super::git;
 use super::hashes::Hashes;
 use super::problem::Problems;
@@ -34,7 +35,6 @@ use super::store::StoreError;
 use crate::config::Build;
 use crate::event::EventKind;
 use crate::event::Events;
-use crate::release::Digest;
 use crate::release::Entry;
 use crate::release::EntryKind;
 use crate::release::Manifest;
@@ -102,14 +102,14 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
     let chosen = choose::choose(&choose::Request { root, build, linked, cache: cache.dir(), cancel })?;
     note(&chosen, events);
     let contents = Arc::new(Contents::Tree(chosen.source.clone()));
-    let store = |(manifest, pieces)| store(request, manifest, &contents, pieces, events);
     let mut hashes = Hashes::load(cache, &chosen.source);
-    let (hashed, guessed) = hash(&chosen, &mut hashes, events, cancel)?;
-    let (manifest, stored, reused) = match store(hashed) {
+    let listed = list(&chosen, &mut hashes, events, cancel)?;
+    let believes = listed.believed.is_some();
+    let (manifest, stored, reused) = match store(request, &contents, listed) {
         // What an earlier run knew may be what is wrong, so nothing of it is believed any more.
-        Err(StoreError::Changed { .. }) if guessed => {
+        Err(StoreError::Changed { .. }) if believes => {
             hashes.forget();
-            store(hash(&chosen, &mut hashes, events, cancel)?.0)?
+            store(request, &contents, list(&chosen, &mut hashes, events, cancel)?)?
         }
         made => made?,
     };
@@ -119,13 +119,11 @@ fn make(request: &PackRequest<'_>, events: &Events) -> Result<Artifact, PackErro
 /// Finds the artifact of a manifest, or begins to make it; returns whether it was there.
 fn store(
     request: &PackRequest<'_>,
-    manifest: Manifest,
     contents: &Arc<Contents>,
-    pieces: Pieces,
-    events: &Events,
+    Listed { manifest, pieces, believed }: Listed,
 ) -> Result<(Arc<Manifest>, Stored, bool), StoreError> {
-    let manifest = Arc::new(manifest);
-    if let Some(stored) = request.cache.find(&manifest) {
+    let digest = manifest.digest();
+    if let Some(stored) = request.cache.find(&digest) {
         return Ok((manifest, stored, true));
     }
     let making = Making {
@@ -133,9 +131,10 @@ fn store(
         manifest: Arc::clone(&manifest),
         contents: Arc::clone(contents),
         pieces,
+        believed,
         cancel: request.cancel.clone(),
     };
-    Ok((manifest, making.begin(&Progress::new(events))?, false))
+    Ok((manifest, making.begin(digest)?, false))
 }
 
 fn note(chosen: &Chosen, events: &Events) {
@@ -154,63 +153,70 @@ fn note(chosen: &Chosen, events: &Events) {
     }
 }
 
-/// Makes the manifest of what was chosen, with the pieces of what was hashed for it; returns whether an earlier run
-/// hashed some of it.
-fn hash(
+/// What was chosen, and what is known of its contents.
+struct Listed {
+    manifest: Arc<Manifest>,
+    pieces: Pieces,
+    /// Where an earlier run wrote what was believed of it, if anything was.
+    believed: Option<PathBuf>,
+}
+
+/// Makes the manifest of what was chosen; what no earlier run knows is hashed.
+fn list(
     chosen: &Chosen,
     hashes: &mut Hashes,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<((Manifest, Pieces), bool), ChooseError> {
-    let (places, files): (Vec<usize>, Vec<(&[u8], Stamp)>) = (0..)
-        .zip(&chosen.entries)
-        .filter_map(|(place, (path, found))| match found {
-            Found::File { stamp, .. } => Some((place, (path.as_slice(), *stamp))),
+) -> Result<Listed, ChooseError> {
+    let files: Vec<(&[u8], Stamp)> = chosen
+        .entries
+        .iter()
+        .filter_map(|(path, found)| match found {
+            Found::File { stamp, .. } => Some((path.as_slice(), *stamp)),
             Found::Directory | Found::Symlink { .. } => None,
         })
-        .unzip();
-    let mut digests = hashes.find(&files);
-    let guessed = digests.iter().any(Option::is_some);
-    let unknown = files.iter().zip(&mut digests).zip(places).filter(|((_, digest), _)| digest.is_none());
-    let (paths, unknown): (Vec<_>, Vec<_>) = unknown
-        .map(|(((path, stamp), digest), place)| {
-            ((full_path(&chosen.source, path), *stamp), (path, digest, place))
-        })
-        .unzip();
-    let (mut problems, mut pieces) = (Problems::default(), Pieces::new());
-    let progress = Progress::new(events);
+        .collect();
+    let mut known = hashes.find(&files);
+    let believed = known.iter().any(Option::is_some).then(|| hashes.file().to_owned());
+    let unknown: Vec<_> = files.iter().zip(&mut known).filter(|(_, known)| known.is_none()).collect();
+    let paths: Vec<_> =
+        unknown.iter().map(|((path, stamp), _)| (full_path(&chosen.source, path), *stamp)).collect();
+    let mut problems = Problems::default();
     let began = SystemTime::now();
-    let hashed = source::hash_all(&paths, &progress, cancel);
-    for ((path, digest, place), result) in unknown.into_iter().zip(hashed) {
+    let hashed = source::hash_all(&paths, &Progress::new(events), cancel);
+    for (((path, _), known), result) in unknown.into_iter().zip(hashed) {
         match result {
-            Ok(hashed) => {
-                *digest = Some(hashed.digest);
-                pieces.insert(place, hashed.pieces);
-            }
+            Ok(hashed) => *known = Some(hashed),
             Err(HashError::Canceled) => return Err(ChooseError::Canceled),
             Err(error) => problems.push(path, error.to_string()),
         }
     }
     let refused = |problems| ChooseError::Refused { source_dir: chosen.source.clone(), problems };
     problems.into_result().map_err(refused)?;
-    let digests: Vec<Digest> = digests.into_iter().flatten().collect();
-    hashes.keep(&files, &digests, began);
-    Ok(((manifest(chosen, digests), pieces), guessed))
+    let hashed: Vec<Hashed> = known.into_iter().flatten().collect();
+    hashes.keep(&files, &hashed, began);
+    let (manifest, pieces) = manifest(chosen, hashed);
+    Ok(Listed { manifest: Arc::new(manifest), pieces, believed })
 }
 
-fn manifest(chosen: &Chosen, digests: Vec<Digest>) -> Manifest {
-    let mut digests = digests.into_iter();
-    let entries = chosen.entries.iter().filter_map(|(path, found)| {
+fn manifest(chosen: &Chosen, hashed: Vec<Hashed>) -> (Manifest, Pieces) {
+    let (mut hashed, mut pieces) = (hashed.into_iter(), Pieces::new());
+    let entries = chosen.entries.iter().enumerate().filter_map(|(place, (path, found))| {
         let kind = match found {
             Found::Directory => EntryKind::Directory,
             Found::Symlink { target } => EntryKind::Symlink { target: target.clone() },
             Found::File { executable, stamp } => {
-                EntryKind::File { executable: *executable, size: stamp.size, digest: digests.next()? }
+                let of = hashed.next()?;
+                if !of.pieces.is_empty() {
+                    pieces.insert(place, of.pieces);
+                }
+                EntryKind::File { executable: *executable, size: stamp.size, digest: of.digest }
             }
         };
         Some(Entry { path: path.clone(), kind })
     });
-    Manifest { entries: entries.collect() }
+    let manifest = Manifest { entries: entries.collect() };
+    (manifest, pieces)
 }
 
 /// Where a file of the source is.

@@ -1,12 +1,13 @@
-//! Owns making the artifact of a manifest: it is named by the digest of its tar, and then the tar is compressed into
-//! the cache while others go on with it, chunk by chunk; those that an artifact made earlier has too are copied. Contents
+//! Owns making the artifact of a manifest: the tar is compressed into the cache while others go on with it, chunk by chunk; those that an artifact made earlier has too are copied. Contents
 //! are compared with the manifest each time they are read. Where they come from is the caller's.
 
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::io;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -29,11 +30,10 @@ use super::index::Earlier;
 use super::index::Known;
 use super::press::Codec;
 use super::press::Press;
-use super::progress::Progress;
 use super::storing::Storing;
 use super::storing::Teller;
-use super::sums;
-use super::sums::Sums;
+use super::tarball;
+use crate::release::Digest;
 use crate::release::Manifest;
 
 /// Why the artifact was not made.
@@ -79,28 +79,29 @@ pub(super) struct Making {
     pub(super) cache: Cache,
     pub(super) manifest: Arc<Manifest>,
     pub(super) contents: Arc<Contents>,
-    /// Of the files that were hashed a moment ago.
     pub(super) pieces: Pieces,
+    /// Where it is written what an earlier run knew of the files, if that was believed: it goes, should one of them not
+    /// be what it was.
+    pub(super) believed: Option<PathBuf>,
     pub(super) cancel: CancellationToken,
 }
 
 impl Making {
-    /// Names the artifact, and begins to make it in the cache.
-    pub(super) fn begin(self, progress: &Progress<'_>) -> Result<Stored, StoreError> {
-        let Self { cache, manifest, contents, cancel, .. } = &self;
-        let sums = sums::sum(manifest, contents, self.pieces.clone(), progress, cancel)?;
-        let (digest, tar_bytes) = (sums.digest, sums.bytes);
+    /// Begins to make the artifact of this name in the cache.
+    pub(super) fn begin(self, digest: Digest) -> Result<Stored, StoreError> {
+        let cache = &self.cache;
+        let tar_bytes = tarball::size(&self.manifest);
         let temporary = cache.temporary()?;
         let file = temporary.as_file().try_clone().map_err(|error| cache.cannot("write to", error))?;
         let (teller, storing) = Storing::begun(file);
         let path = cache.artifact(&digest);
         if tar_bytes <= AT_ONCE {
-            self.finish(&sums, temporary, &teller)?;
+            self.finish(digest, temporary, &teller)?;
             teller.ended(Ok(()));
         } else {
             let name = "compress".to_owned();
             let work = move || {
-                let end = self.finish(&sums, temporary, &teller);
+                let end = self.finish(digest, temporary, &teller);
                 teller.ended(end);
             };
             thread::Builder::new().name(name).spawn(work).map_err(StoreError::Thread)?;
@@ -109,23 +110,33 @@ impl Making {
     }
 
     /// Compresses the tar, and puts the artifact in its place.
-    fn finish(&self, sums: &Sums, mut temporary: NamedTempFile, teller: &Teller) -> Result<(), StoreError> {
-        let Self { cache, manifest, contents, cancel, .. } = self;
-        let tar = Tar { manifest, sums, contents, earlier: &cache.earlier(), cancel };
+    fn finish(
+        &self,
+        digest: Digest,
+        mut temporary: NamedTempFile,
+        teller: &Teller,
+    ) -> Result<(), StoreError> {
+        let Self { cache, manifest, contents, pieces, believed, cancel } = self;
+        let tar = Tar { manifest, pieces, contents, earlier: &cache.earlier(), cancel };
         let (written, chunks) =
             tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
-                CompressError::Producer(error) => error,
+                CompressError::Producer(error) => {
+                    if let (StoreError::Changed { .. }, Some(believed)) = (&error, believed) {
+                        let _ = fs::remove_file(believed);
+                    }
+                    error
+                }
                 CompressError::Output(error) => cache.cannot("write", error).into(),
             })?;
         teller.completed(written.compressed_bytes);
-        Ok(cache.insert(temporary, sums.digest, &written, manifest, &chunks)?)
+        Ok(cache.insert(temporary, digest, &written, manifest, &chunks)?)
     }
 }
 
 /// A tar that is known but not compressed yet.
 struct Tar<'a> {
     manifest: &'a Manifest,
-    sums: &'a Sums,
+    pieces: &'a Pieces,
     contents: &'a Contents,
     earlier: &'a Earlier,
     cancel: &'a CancellationToken,
@@ -162,11 +173,11 @@ impl Tar<'_> {
         if self.cancel.is_cancelled() {
             return Err(StoreError::Canceled);
         }
-        let name = chunk.name(self.manifest, &self.sums.pieces);
+        let name = chunk.name(self.manifest, self.pieces);
         if let Some(block) = self.earlier.get(&name, chunk.bytes) {
             return Ok(block);
         }
-        let content = chunk.read(self.manifest, &self.sums.pieces, self.contents)?;
+        let content = chunk.read(self.manifest, self.pieces, self.contents)?;
         let Block { compressed, crc, bytes, label: () } = press
             .block(content, teller.effort(), ())
             .map_err(|source| StoreError::Read { path: "the tar".to_owned(), source })?;

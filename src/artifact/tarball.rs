@@ -1,9 +1,5 @@
-//! Owns the bytes of the tar: given a manifest and the contents of its files there is exactly one tar,
-//! and its sha256 names the release. Changing a byte here changes every digest, so [`FORMAT`] rises
-//! with it and a test pins one digest.
-
-use std::io;
-use std::io::Write;
+//! Owns the bytes of the tar: given a manifest and the contents of its files there is exactly one tar. What a cache keeps
+//! of it is taken for what is written here, so [`FORMAT`] rises with every change, and a test pins one tar.
 
 use tar::EntryType;
 use tar::Header;
@@ -21,24 +17,10 @@ const MAX_PLAIN: usize = 99;
 /// As GNU tar calls its entries that hold a long name.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Writes the tar. `content` writes exactly the bytes of the content of a file, which has that place in the manifest.
-///
-/// Long names use GNU's `L` and `K` entries: GNU tar, BusyBox tar and bsdtar read those, while BusyBox
-/// skips over PAX headers and would cut the names.
-pub(super) fn write<W: Write, E: From<io::Error>>(
-    manifest: &Manifest,
-    out: &mut W,
-    mut content: impl FnMut(usize, &Entry, &mut W) -> Result<(), E>,
-) -> Result<(), E> {
-    for (place, entry) in manifest.entries.iter().enumerate() {
-        out.write_all(&header(entry))?;
-        if let EntryKind::File { size, .. } = entry.kind {
-            content(place, entry, out)?;
-            out.write_all(padding(size))?;
-        }
-    }
-    out.write_all(&END)?;
-    Ok(())
+/// Size of the tar of a manifest in bytes.
+pub(super) fn size(manifest: &Manifest) -> u64 {
+    let entries = manifest.entries.iter().map(|entry| header_size(entry) + padded(entry));
+    entries.sum::<u64>() + END.len() as u64
 }
 
 /// What follows the last entry.
@@ -59,7 +41,19 @@ pub(super) fn padding(size: u64) -> &'static [u8] {
     ZEROS.get(..missing as usize).unwrap_or_default()
 }
 
-/// Returns everything that precedes the content of an entry.
+/// Size of what precedes the content of an entry.
+fn header_size(entry: &Entry) -> u64 {
+    let target = match &entry.kind {
+        EntryKind::Symlink { target } => target.len(),
+        EntryKind::Directory | EntryKind::File { .. } => 0,
+    };
+    let slash = usize::from(entry.kind == EntryKind::Directory);
+    let long = [target, entry.path.len() + slash].into_iter().filter(|length| *length > MAX_PLAIN);
+    BLOCK + long.map(|length| BLOCK + (length as u64 + 1).next_multiple_of(BLOCK)).sum::<u64>()
+}
+
+/// Returns everything that precedes the content of an entry. Long names use GNU's `L` and `K` entries: GNU tar, BusyBox
+/// tar and bsdtar read those, while BusyBox skips over PAX headers and would cut the names.
 pub(super) fn header(entry: &Entry) -> Vec<u8> {
     let (kind, size, target) = match &entry.kind {
         EntryKind::Directory => (EntryType::Directory, 0, &[][..]),

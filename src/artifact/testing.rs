@@ -15,10 +15,14 @@ use super::Cache;
 use super::PackError;
 use super::PackRequest;
 use super::StoreFailure;
+use super::pack::full_path;
+use super::tarball;
 use crate::config::Build;
 use crate::event::Event;
 use crate::event::EventKind;
 use crate::event::Events;
+use crate::release::EntryKind;
+use crate::release::Manifest;
 
 /// A project and a cache of its own.
 pub(super) struct Project {
@@ -111,10 +115,24 @@ pub(super) fn tar_of(artifact: &Artifact) -> Vec<u8> {
     zstd::decode_all(fs::File::open(&artifact.path).unwrap()).unwrap()
 }
 
+/// The tar of a manifest, of files below `root`.
+pub(super) fn tar_from(manifest: &Manifest, root: &Path) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for entry in &manifest.entries {
+        tar.extend(tarball::header(entry));
+        if let EntryKind::File { size, .. } = entry.kind {
+            tar.extend(fs::read(full_path(root, &entry.path)).unwrap());
+            tar.extend(tarball::padding(size));
+        }
+    }
+    tar.extend(tarball::END);
+    tar
+}
+
 /// The paths of an artifact; directories end with a slash.
 pub(super) fn paths(artifact: &Artifact) -> Vec<String> {
     let path = |entry: &crate::release::Entry| {
-        let slash = if entry.kind == crate::release::EntryKind::Directory { "/" } else { "" };
+        let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
         String::from_utf8_lossy(&entry.path).into_owned() + slash
     };
     artifact.manifest.entries.iter().map(path).collect()
@@ -172,7 +190,6 @@ pub(super) fn listing(dir: &Path) -> Vec<String> {
 
 /// The same lines made from a manifest.
 pub(super) fn expected_listing(artifact: &Artifact) -> Vec<String> {
-    use crate::release::EntryKind;
     let line = |entry: &crate::release::Entry| {
         let (shown, mode) = (String::from_utf8_lossy(&entry.path), entry.kind.mode());
         match &entry.kind {

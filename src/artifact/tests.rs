@@ -7,7 +7,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use proptest::prelude::*;
-use sha2::Digest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::testing::Project;
@@ -42,25 +41,28 @@ fn fill(project: &Project) {
         .link("long-link", &format!("deep/{}/{}", "d".repeat(120), "f".repeat(200)));
 }
 
-/// The digest of that tree. When it changes every release of every user gets another digest: raise
-/// `tarball::FORMAT` with it.
-const PINNED: &str = "ae6a231431d7eec2941bbd00ce7f2e29277b617ec5c58a92f83e150735665f20";
+/// The digest of that tree. When it changes, every release of every user gets another one.
+const PINNED: &str = "71d452716eb212f2a3a28c646bd0c02fc2c3563c6243773b652d7593c6f788bf";
+/// The sha256 of its tar. When it changes, what caches have is no longer what is written: raise `tarball::FORMAT`.
+const PINNED_TAR: &str = "ae6a231431d7eec2941bbd00ce7f2e29277b617ec5c58a92f83e150735665f20";
 
 #[test]
-fn the_digest_of_a_known_tree_is_pinned() {
-    let project = Project::new();
-    fill(&project);
-    assert_eq!(project.pack().unwrap().digest.to_string(), PINNED);
-}
-
-#[test]
-fn the_digest_is_the_sha256_of_the_uncompressed_tar() {
+fn the_digest_and_the_tar_of_a_known_tree_are_pinned() {
     let project = Project::new();
     fill(&project);
     let artifact = project.pack().unwrap();
-    let tar = testing::tar_of(&artifact);
-    assert_eq!(Digest(sha2::Sha256::digest(&tar).into()), artifact.digest);
-    assert_eq!(tar.len() as u64, artifact.tar_bytes);
+    assert_eq!(artifact.digest.to_string(), PINNED);
+    assert_eq!(Digest::of(testing::tar_of(&artifact)).to_string(), PINNED_TAR);
+}
+
+#[test]
+fn the_digest_is_the_sha256_of_the_manifest_that_is_in_the_cache() {
+    let project = Project::new();
+    fill(&project);
+    let artifact = project.pack().unwrap();
+    let manifest = fs::read(artifact.path.with_extension("").with_extension("manifest")).unwrap();
+    assert_eq!(Digest::of(&manifest), artifact.digest);
+    assert_eq!(testing::tar_of(&artifact).len() as u64, artifact.tar_bytes);
     assert_eq!(Some(fs::metadata(&artifact.path).unwrap().len()), artifact.compressed_bytes());
     assert_eq!(artifact.path.file_name().unwrap().to_str(), Some(&*format!("{}.tar.zst", artifact.digest)));
 }
@@ -138,7 +140,7 @@ fn gnu_tar_and_busybox_unpack_exactly_the_manifest() {
 }
 
 #[test]
-fn gunzip_of_busybox_and_gnu_and_zstd_agree_with_the_digest() {
+fn gunzip_of_busybox_and_gnu_and_zstd_read_the_same_tar() {
     let project = Project::new();
     // More than one chunk, some of which compresses and some of which does not.
     let noise: Vec<u8> =
@@ -147,6 +149,7 @@ fn gunzip_of_busybox_and_gnu_and_zstd_agree_with_the_digest() {
     let artifact = project.pack().unwrap();
     let saved = project.beside("saved.tgz");
     save(&artifact, &saved).unwrap();
+    let tar = Digest::of(testing::tar_from(&artifact.manifest, &project.root()));
     for (program, file) in
         [("gzip -dc", &saved), ("busybox gunzip -c", &saved), ("zstd -dcq", &artifact.path)]
     {
@@ -155,11 +158,7 @@ fn gunzip_of_busybox_and_gnu_and_zstd_agree_with_the_digest() {
         }
         let script = format!("{program} < \"$1\" | sha256sum");
         let output = Command::new("sh").args(["-c", &script, "sh"]).arg(file).output().unwrap();
-        assert_eq!(
-            String::from_utf8(output.stdout).unwrap(),
-            format!("{}  -\n", artifact.digest),
-            "{program}"
-        );
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{tar}  -\n"), "{program}");
     }
 }
 
@@ -169,20 +168,23 @@ fn a_file_that_changes_between_hashing_and_packing_is_refused() {
     project.file("a", "one").file("b", "two");
     let artifact = project.pack().unwrap();
     let source = project.root();
+    // One that has nothing of the artifact.
+    let another = Cache::at(project.beside("another-cache"));
     for (content, what) in [("one!", "grown"), ("on", "cut"), ("eno", "same size")] {
         project.file("a", content);
         let making = store::Making {
-            cache: project.cache(),
+            cache: another.clone(),
             manifest: Arc::clone(&artifact.manifest),
             contents: Arc::new(contents::Contents::Tree(source.clone())),
             pieces: chunks::Pieces::new(),
+            believed: None,
             cancel: CancellationToken::new(),
         };
-        let error = making.begin(&progress::Progress::new(&Events::ignored())).unwrap_err();
+        let error = making.begin(artifact.digest).unwrap_err();
         assert!(matches!(&error, StoreError::Changed { path } if path == "a"), "{what}: {error}");
     }
     // Nothing half done is left behind.
-    let left = fs::read_dir(project.cache().dir())
+    let left = fs::read_dir(another.dir())
         .unwrap()
         .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp"));
     assert_eq!(left.count(), 0);

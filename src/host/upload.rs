@@ -193,7 +193,7 @@ impl<W: Wire> Upload<'_, W> {
         let listed = self.artifact.listed().await.map_err(reading)?;
         // What is being compressed still is not small.
         let compressed = self.artifact.compressed_bytes();
-        let is_small = compressed.is_some_and(|bytes| bytes <= listed.gzipped.len() as u64 + SMALL);
+        let is_small = compressed.is_some_and(|bytes| bytes <= listed.len() as u64 + SMALL);
         Ok(!is_small && (self.resumed || !releases(there).is_empty()))
     }
 
@@ -203,7 +203,7 @@ impl<W: Wire> Upload<'_, W> {
         self.resumed = false;
         let args = self.manifest_args("all", None, 0).await?;
         let listed = self.artifact.listed().await.map_err(reading)?;
-        let parts = [Part::Bytes(listed.gzipped.clone()), Part::Pack(whole)];
+        let parts = [Part::Bytes(listed), Part::Pack(whole)];
         self.send(&args, &parts, Some(self.artifact.manifest.files())).await
     }
 
@@ -245,7 +245,7 @@ impl<W: Wire> Upload<'_, W> {
     ) -> Result<Received, HostError> {
         let manifest = match base {
             Some((_, difference)) => difference.patch.clone(),
-            None => self.artifact.listed().await.map_err(reading)?.gzipped.clone(),
+            None => self.artifact.listed().await.map_err(reading)?,
         };
         let mut args = self.manifest_args(form, Some(&manifest), 0).await?;
         args.extend(self.sources(there, base.map(|(release, _)| release)));
@@ -278,10 +278,12 @@ impl<W: Wire> Upload<'_, W> {
         patch: Option<&Bytes>,
         edits: usize,
     ) -> Result<Vec<String>, HostError> {
-        let listed = self.artifact.listed().await.map_err(reading)?;
-        let bytes = patch.unwrap_or(&listed.gzipped).len();
-        let codec = self.codec.name().to_owned();
-        Ok(vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), listed.digest.to_string()])
+        let bytes = match patch {
+            Some(patch) => patch.len(),
+            None => self.artifact.listed().await.map_err(reading)?.len(),
+        };
+        let (codec, digest) = (self.codec.name().to_owned(), self.artifact.digest.to_string());
+        Ok(vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), digest])
     }
 
     /// The ids of the releases to take from, the base first.

@@ -4,9 +4,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::Digest as _;
+use sha2::Sha256;
+
 /// A sha256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +125,11 @@ pub struct InvalidManifest(pub String);
 const HEADER: &[u8] = b"rdeploy-manifest 1";
 
 impl Manifest {
+    /// The sha256 of the text form. It names the release: as each file has its digest there, no other files have it.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.to_bytes())
+    }
+
     /// Returns the text form: a header line, then one line an entry:
     /// `d PATH`, `f SHA256 SIZE PATH`, `x SHA256 SIZE PATH` (executable) or `l PATH<TAB>TARGET`.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -9,8 +9,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::Digest as _;
-use sha2::Sha256;
 use zstd::zstd_safe::CParameter;
 
 use super::super::buffer::Buffer;
@@ -95,7 +93,7 @@ fn edit(
         return Ok(None);
     };
     let old = content(cache, base, manifest, place, *old_size)?;
-    if Digest(Sha256::digest(&old).into()) != *old_digest {
+    if Digest::of(&old) != *old_digest {
         return Ok(None);
     }
     let mut new = Buffer::with_room(usize::try_from(*size).map_err(io::Error::other)?)?;

@@ -19,8 +19,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio::sync::OnceCell;
 
 pub use self::edits::Edits;
@@ -45,15 +43,6 @@ use crate::release::Manifest;
 /// unless it can go with its neighbours. `take` of `host/sh/receive.sh` counts in the same way.
 const MOVES: usize = 200;
 
-/// The manifest as it travels.
-#[derive(Debug)]
-pub struct Listed {
-    /// The sha256 of its text form.
-    pub digest: Digest,
-    /// Its text form, gzipped.
-    pub gzipped: Bytes,
-}
-
 /// What an artifact is to a host that has another release.
 #[derive(Debug)]
 pub struct Difference {
@@ -75,7 +64,7 @@ pub struct Deltas(Arc<Made>);
 
 #[derive(Debug, Default)]
 struct Made {
-    listed: OnceCell<Arc<Listed>>,
+    listed: OnceCell<Bytes>,
     differences: Cells<Digest, Option<Arc<Difference>>>,
     packs: Cells<(Vec<u32>, bool, Codec), Arc<Pack>>,
     edits: Cells<Digest, Arc<Edits>>,
@@ -99,13 +88,10 @@ fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Cell<T> {
 }
 
 impl Artifact {
-    /// The manifest as it travels whole.
-    pub async fn listed(&self) -> io::Result<Arc<Listed>> {
+    /// The manifest as it travels whole: gzipped.
+    pub async fn listed(&self) -> io::Result<Bytes> {
         let manifest = Arc::clone(&self.manifest);
-        let make = blocking(move || {
-            let text = manifest.to_bytes();
-            Ok(Arc::new(Listed { digest: Digest(Sha256::digest(&text).into()), gzipped: gzipped(&text)? }))
-        });
+        let make = blocking(move || gzipped(&manifest.to_bytes()));
         self.deltas.0.listed.get_or_try_init(|| make).await.cloned()
     }
 

@@ -151,9 +151,8 @@ pub(super) fn collect(
             for (entry, _) in wanted.entries().filter(|(_, is_wanted)| *is_wanted) {
                 chunks.write_all(&tarball::header(entry))?;
                 if let EntryKind::File { size, digest, .. } = entry.kind {
-                    source.copy(entry, (size, Some(digest)), &mut buffer, &never, |bytes| {
-                        chunks.write_all(bytes)
-                    })?;
+                    source
+                        .copy(entry, (size, digest), &mut buffer, &never, |bytes| chunks.write_all(bytes))?;
                     chunks.write_all(tarball::padding(size))?;
                 }
             }

@@ -19,10 +19,10 @@ fn stamp(project: &Project, path: &str) -> Stamp {
     Stamp::of(&fs::symlink_metadata(project.path(path)).unwrap())
 }
 
-fn hashed(project: &Project, path: &str) -> Digest {
+fn hashed(project: &Project, path: &str) -> Hashed {
     let events = Events::ignored();
     let files = [(project.path(path), stamp(project, path))];
-    source::hash_all(&files, &Progress::new(&events), &CancellationToken::new()).remove(0).unwrap().digest
+    source::hash_all(&files, &Progress::new(&events), &CancellationToken::new()).remove(0).unwrap()
 }
 
 fn load(project: &Project) -> Hashes {
@@ -31,21 +31,21 @@ fn load(project: &Project) -> Hashes {
 }
 
 /// What is known of one file.
-fn known(project: &Project, path: &str) -> Option<Digest> {
-    load(project).find(&[(path.as_bytes(), stamp(project, path))])[0]
+fn known(project: &Project, path: &str) -> Option<Hashed> {
+    load(project).find(&[(path.as_bytes(), stamp(project, path))]).remove(0)
 }
 
 /// Remembers files that are hashed at that time.
 fn keep(project: &Project, paths: &[&str], began: SystemTime) {
     let files: Vec<_> = paths.iter().map(|path| (path.as_bytes(), stamp(project, path))).collect();
-    let digests: Vec<Digest> = paths.iter().map(|path| hashed(project, path)).collect();
-    load(project).keep(&files, &digests, began);
+    let hashed: Vec<Hashed> = paths.iter().map(|path| hashed(project, path)).collect();
+    load(project).keep(&files, &hashed, began);
 }
 
 /// Remembers something wrong of a file.
-fn mistake(project: &Project, path: &str) -> Digest {
-    let wrong = Digest([7; 32]);
-    load(project).keep(&[(path.as_bytes(), stamp(project, path))], &[wrong], later());
+fn mistake(project: &Project, path: &str) -> Hashed {
+    let wrong = Hashed { digest: Digest([7; 32]), ..hashed(project, path) };
+    load(project).keep(&[(path.as_bytes(), stamp(project, path))], std::slice::from_ref(&wrong), later());
     wrong
 }
 
@@ -214,7 +214,11 @@ fn the_sources_that_were_used_last_are_remembered() {
     for (n, source) in sources.iter().enumerate() {
         project.file(&format!("{n}/a"), "one");
         let mut hashes = Hashes::load(&cache, source);
-        hashes.keep(&[(b"a", stamp(&project, &format!("{n}/a")))], &[Digest([1; 32])], later());
+        hashes.keep(
+            &[(b"a", stamp(&project, &format!("{n}/a")))],
+            &[Hashed { digest: Digest([1; 32]), pieces: Vec::new() }],
+            later(),
+        );
         let age = Duration::from_secs(1000 - n as u64);
         let used = FileTimes::new().set_modified(SystemTime::now() - age);
         File::open(&hashes.file).unwrap().set_times(used).unwrap();
@@ -243,9 +247,9 @@ fn two_runs_at_once_leave_what_one_of_them_knows() {
                         names.iter().map(|path| (path.as_bytes(), stamp(project, path))).collect();
                     let found = load(project).find(&files);
                     assert!(found.iter().any(Option::is_some));
-                    for (name, digest) in names.iter().zip(found) {
-                        let right = Digest(Sha256::digest(name).into());
-                        assert!(digest.is_none_or(|digest| digest == right), "{name}");
+                    for (name, hashed) in names.iter().zip(found) {
+                        let right = Digest::of(name);
+                        assert!(hashed.is_none_or(|hashed| hashed.digest == right), "{name}");
                     }
                 }
             });
@@ -261,9 +265,45 @@ fn a_mistake_is_noticed_when_the_file_is_read_and_everything_is_hashed_again() {
     project.file("a", "one").file("b", "two");
     let right = project.pack().unwrap();
     let wrong = mistake(&project, "b");
-    assert_eq!(known(&project, "b"), Some(wrong));
+    assert_eq!(known(&project, "b").as_ref(), Some(&wrong));
     // The artifact of the right manifest is there; of the wrong one there is none, so that it has to be made.
     let packed = project.pack().unwrap();
     assert_eq!((packed.digest, packed.manifest, packed.reused), (right.digest, right.manifest, true));
     assert_ne!(known(&project, "b"), Some(wrong));
+}
+
+#[test]
+fn a_large_file_is_known_with_its_pieces_and_not_read_again() {
+    let project = Project::new();
+    let mut large: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    project.file("large", &large).file("small", "1");
+    keep(&project, &["large", "small"], later());
+    assert_eq!(known(&project, "large").unwrap().pieces.len(), 3);
+    assert_eq!(known(&project, "large"), Some(hashed(&project, "large")));
+    assert_eq!(known(&project, "small"), Some(hashed(&project, "small")));
+    let first = project.pack().unwrap();
+    // Another file changes: no chunk of this one has to be made, so that nobody sees what it has become.
+    let before = first.manifest.entries.iter().find(|entry| entry.path == b"large").unwrap().clone();
+    let stale = hashed(&project, "large");
+    large[2_000_000] ^= 1;
+    project.file("large", &large);
+    load(&project).keep(&[(b"large", stamp(&project, "large"))], &[stale], later());
+    let second = project.file("small", "2").pack().unwrap();
+    assert!(second.manifest.entries.contains(&before));
+    assert!(!second.reused && crate::artifact::testing::stored(&second).is_ok());
+}
+
+#[test]
+fn a_mistake_that_is_noticed_after_the_artifact_has_its_name_is_forgotten_for_the_next_run() {
+    let project = Project::new();
+    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    project.file("large", &large);
+    let mut wrong = hashed(&project, "large");
+    wrong.pieces.reverse();
+    load(&project).keep(&[(b"large", stamp(&project, "large"))], &[wrong], later());
+    let failed = crate::artifact::testing::stored(&project.pack().unwrap()).unwrap_err();
+    assert!(failed.to_string().starts_with("large changed while it was being read"), "{failed}");
+    assert_eq!(known(&project, "large"), None);
+    let packed = project.pack().unwrap();
+    assert!(crate::artifact::testing::stored(&packed).is_ok());
 }

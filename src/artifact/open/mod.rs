@@ -10,7 +10,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,9 +32,9 @@ use super::problem::Problems;
 use super::problem::check_path;
 use super::problem::check_target;
 use super::problem::shown;
-use super::progress::Progress;
 use super::store::Making;
 use super::store::StoreError;
+use super::tarball;
 use crate::event::EventKind;
 use crate::event::Events;
 use crate::release::Entry;
@@ -91,23 +93,24 @@ pub fn open(
     cancel: &CancellationToken,
 ) -> Result<Artifact, OpenError> {
     let spool = cache.scratch()?;
-    let Scanned { found, raw_digest, facts } = scan::scan(file, &spool, cache, events)?;
-    let (manifest, places) =
+    let Scanned { found, bytes, facts } = scan::scan(file, &spool, cache, events)?;
+    let (manifest, places, pieces) =
         judge(found).map_err(|problems| OpenError::Refused { file: file.to_owned(), problems })?;
     if manifest.files() == 0 && !manifest.entries.iter().any(is_link) {
         return Err(OpenError::Damaged { file: file.to_owned(), what: "there is no file in it".to_owned() });
     }
-    let manifest = Arc::new(manifest);
-    let (stored, reused) = match cache.find(&manifest) {
+    let (digest, manifest) = (manifest.digest(), Arc::new(manifest));
+    let is_own = is_own(&manifest, &spool, bytes).map_err(|source| cache.cannot("read", source))?;
+    let (stored, reused) = match cache.find(&digest) {
         Some(stored) => (stored, true),
         None => {
             let contents = Arc::new(Contents::Spool { file: spool, places });
             let (cache, manifest, cancel) = (cache.clone(), Arc::clone(&manifest), cancel.clone());
-            let making = Making { cache, manifest, contents, pieces: Pieces::new(), cancel };
-            (making.begin(&Progress::new(events))?, false)
+            let making = Making { cache, manifest, contents, pieces, believed: None, cancel };
+            (making.begin(digest)?, false)
         }
     };
-    if stored.digest != raw_digest {
+    if !is_own {
         let text = format!("{} was packed again in rdeploy's own form", file.display());
         events.emit(EventKind::Noted { host: None, text });
     }
@@ -128,11 +131,37 @@ fn is_link(entry: &Entry) -> bool {
 /// Where the content of a file lies in the spool: offset and size.
 type Places = BTreeMap<Vec<u8>, (u64, u64)>;
 
+/// Whether a tar of this size is, byte for byte, what this program makes of the manifest; the contents are.
+fn is_own(manifest: &Manifest, spool: &File, bytes: u64) -> io::Result<bool> {
+    if bytes != tarball::size(manifest) {
+        return Ok(false);
+    }
+    let mut found = Vec::new();
+    let mut is_there = |expected: &[u8], at: u64| {
+        found.resize(expected.len(), 0);
+        spool.read_exact_at(&mut found, at).map(|()| found == expected)
+    };
+    let mut at = 0;
+    for entry in &manifest.entries {
+        let header = tarball::header(entry);
+        let size = match entry.kind {
+            EntryKind::File { size, .. } => size,
+            EntryKind::Directory | EntryKind::Symlink { .. } => 0,
+        };
+        let content = at + header.len() as u64;
+        if !is_there(&header, at)? || !is_there(tarball::padding(size), content + size)? {
+            return Ok(false);
+        }
+        at = content + tarball::padded(entry);
+    }
+    is_there(&tarball::END, at)
+}
+
 /// Judges what was found, and makes the manifest of it.
-fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places), Problems> {
+fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places, Pieces), Problems> {
     let mut problems = Problems::default();
     let mut tree: BTreeMap<Vec<u8>, EntryKind> = BTreeMap::new();
-    let mut places = Places::new();
+    let (mut places, mut pieces) = (Places::new(), BTreeMap::new());
     for (written, content) in found {
         let Some(path) = normal(&written) else { continue };
         if let Err(what) = check_path(path) {
@@ -146,9 +175,12 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places), Problems>
             }
             Content::Directory => EntryKind::Directory,
             Content::Symlink { target } => EntryKind::Symlink { target },
-            Content::File { executable, size, digest, offset } => {
+            Content::File { executable, size, hashed, offset } => {
                 places.insert(path.to_vec(), (offset, size));
-                EntryKind::File { executable, size, digest }
+                if !hashed.pieces.is_empty() {
+                    pieces.insert(path.to_vec(), hashed.pieces);
+                }
+                EntryKind::File { executable, size, digest: hashed.digest }
             }
         };
         match tree.get(path) {
@@ -171,8 +203,10 @@ fn judge(found: Vec<(Vec<u8>, Content)>) -> Result<(Manifest, Places), Problems>
         }
     }
     problems.into_result()?;
+    let pieces = (0..).zip(tree.keys()).filter_map(|(place, path)| Some((place, pieces.remove(path)?)));
+    let pieces = pieces.collect();
     let entries = tree.into_iter().map(|(path, kind)| Entry { path, kind });
-    Ok((Manifest { entries: entries.collect() }, places))
+    Ok((Manifest { entries: entries.collect() }, places, pieces))
 }
 
 /// Returns the path of an entry as `tar czf x.tgz .` writes it without what makes it different from

@@ -1,5 +1,5 @@
-//! Owns reading a tarball once, from its first byte to its last: decompressed into a spool, hashed, and
-//! its entries listed. Limits what it may unpack to.
+//! Owns reading a tarball once, from its first byte to its last: decompressed into a spool, and
+//! its entries listed and hashed. Limits what it may unpack to.
 
 use std::fs::File;
 use std::io;
@@ -8,19 +8,17 @@ use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-use sha2::Digest as _;
-use sha2::Sha256;
-
 use super::OpenError;
 use super::headers::Extensions;
 use super::headers::Kind;
 use crate::artifact::cache::Cache;
+use crate::artifact::digests::Digests;
+use crate::artifact::digests::Hashed;
 use crate::artifact::git::Facts;
 use crate::artifact::progress::Progress;
 use crate::artifact::save::read_comment;
 use crate::event::Events;
-use crate::release::Digest;
+use flate2::read::MultiGzDecoder;
 
 /// What a tarball may unpack to.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +45,7 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Directory,
-    File { executable: bool, size: u64, digest: Digest, offset: u64 },
+    File { executable: bool, size: u64, hashed: Hashed, offset: u64 },
     Symlink { target: Vec<u8> },
     Refused(String),
 }
@@ -57,8 +55,8 @@ pub(super) enum Content {
 pub(super) struct Scanned {
     /// The entries with their paths as written, in their order.
     pub(super) found: Vec<(Vec<u8>, Content)>,
-    /// sha256 of the tar as it is.
-    pub(super) raw_digest: Digest,
+    /// Size of the tar as it is.
+    pub(super) bytes: u64,
     /// What the comment says.
     pub(super) facts: Facts,
 }
@@ -92,7 +90,6 @@ pub(super) fn scan_within(
     let tee = Tee {
         from: Packed::new(opened, is_zstd).map_err(unreadable)?,
         spool,
-        hasher: Sha256::new(),
         bytes: 0,
         limit: limits.bytes.min(limits.small.max(metadata.len().saturating_mul(limits.ratio))),
         trouble: None,
@@ -118,11 +115,7 @@ pub(super) fn scan_within(
             Err(OpenError::TooLarge { file: file.to_owned(), what })
         }
         (None, Err(Bad::Tar(what))) => Err(OpenError::Damaged { file: file.to_owned(), what }),
-        (None, Ok(found)) => Ok(Scanned {
-            found,
-            raw_digest: Digest(tee.hasher.finalize().into()),
-            facts: facts.unwrap_or_default(),
-        }),
+        (None, Ok(found)) => Ok(Scanned { found, bytes: tee.bytes, facts: facts.unwrap_or_default() }),
     }
 }
 
@@ -192,9 +185,9 @@ fn entries<R: Read>(
             Kind::Symlink { target } => Content::Symlink { target },
             Kind::Refused(what) => Content::Refused(what),
             Kind::File { executable } => {
-                let digest = hash(&mut entry, size, &mut buffer, progress)?;
+                let hashed = hash(&mut entry, size, &mut buffer, progress)?;
                 progress.file_done();
-                Content::File { executable, size, digest, offset }
+                Content::File { executable, size, hashed, offset }
             }
         };
         found.push((understood.path, content));
@@ -210,8 +203,8 @@ fn hash(
     size: u64,
     buffer: &mut [u8],
     progress: &Progress<'_>,
-) -> Result<Digest, Bad> {
-    let mut hasher = Sha256::new();
+) -> Result<Hashed, Bad> {
+    let mut digests = Digests::of(size);
     let mut left = size;
     loop {
         let count = match content.read(buffer) {
@@ -220,14 +213,14 @@ fn hash(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        digests.update(buffer.get(..count).unwrap_or_default());
         left -= count as u64;
         progress.bytes_done(count as u64);
     }
     if left != 0 {
         return Err(Bad::Tar("it ends in the middle of a file".to_owned()));
     }
-    Ok(Digest(hasher.finalize().into()))
+    Ok(digests.finish())
 }
 
 /// What a tarball is compressed by.
@@ -261,11 +254,10 @@ impl<R: Read> Read for Packed<R> {
     }
 }
 
-/// Decompresses, and keeps and hashes everything that passes.
+/// Decompresses, and keeps everything that passes.
 struct Tee<'a, R: Read> {
     from: Packed<R>,
     spool: &'a File,
-    hasher: Sha256,
     bytes: u64,
     limit: u64,
     trouble: Option<Trouble>,
@@ -290,7 +282,6 @@ impl<R: Read> Read for Tee<'_, R> {
             self.trouble = Some(Trouble::Spool(error));
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        self.hasher.update(bytes);
         Ok(count)
     }
 }

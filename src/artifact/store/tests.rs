@@ -6,12 +6,10 @@ use crate::artifact::Artifact;
 use crate::artifact::Pack;
 use crate::artifact::testing::Project;
 use crate::artifact::testing::artifact_files;
-use crate::event::Events;
 
 /// An artifact that has its name but was not compressed yet: nothing of it is written before the test says so.
 struct Named {
     making: Making,
-    sums: Sums,
     temporary: NamedTempFile,
     teller: Teller,
     artifact: Artifact,
@@ -27,25 +25,21 @@ fn named(project: &Project) -> Named {
         manifest: Arc::clone(&packed.manifest),
         contents: Arc::new(Contents::Tree(project.root())),
         pieces: Pieces::new(),
+        believed: None,
         cancel: CancellationToken::new(),
     };
-    let events = Events::ignored();
-    let progress = Progress::new(&events);
-    let sums =
-        sums::sum(&making.manifest, &making.contents, Pieces::new(), &progress, &making.cancel).unwrap();
-    assert_eq!(sums.digest, packed.digest);
     let temporary = making.cache.temporary().unwrap();
     let (teller, storing) = Storing::begun(temporary.as_file().try_clone().unwrap());
     let artifact = Artifact { storing, ..packed };
-    Named { making, sums, temporary, teller, artifact }
+    Named { making, temporary, teller, artifact }
 }
 
 impl Named {
     /// Compresses it on a thread of its own.
     fn finish(self) {
-        let Self { making, sums, temporary, teller, .. } = self;
+        let Self { making, temporary, teller, artifact } = self;
         thread::spawn(move || {
-            let end = making.finish(&sums, temporary, &teller);
+            let end = making.finish(artifact.digest, temporary, &teller);
             teller.ended(end);
         });
     }

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use sha2::Digest as _;
-use sha2::Sha256;
-
 use super::parcel::Item;
 use super::rig::names;
 use super::upload::Client;
@@ -38,7 +35,7 @@ fn whole_files(rig: &Rig, artifact: &Artifact) -> usize {
     let is_whole = |entry: &&crate::release::Entry| {
         let EntryKind::File { digest, .. } = entry.kind else { return false };
         let content = fs::read(dir.join(&token).join(std::ffi::OsStr::from_bytes(&entry.path)));
-        content.is_ok_and(|content| Digest(Sha256::digest(content).into()) == digest)
+        content.is_ok_and(|content| Digest::of(content) == digest)
     };
     artifact.manifest.entries.iter().filter(is_whole).count()
 }

@@ -7,8 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::Digest as _;
-use sha2::Sha256;
 
 use crate::release::Digest;
 use crate::release::Entry;
@@ -35,8 +33,6 @@ pub(super) struct Parcel {
     pub(super) digest: String,
     pub(super) content: Vec<u8>,
     pub(super) manifest: Vec<u8>,
-    /// The digest of the manifest's text.
-    pub(super) listed: String,
 }
 
 impl Parcel {
@@ -52,15 +48,14 @@ impl Parcel {
     /// The manifest of one tree with the content of another.
     pub(super) fn torn(listed: &[(&[u8], Item)], packed: &[(&[u8], Item)]) -> Self {
         let tar = pack(packed);
-        let digest = Digest(Sha256::digest(&tar).into()).to_string();
-        let text = list(listed).to_bytes();
-        let listed = Digest(Sha256::digest(&text).into()).to_string();
-        Self { digest, content: gzip(&tar), manifest: gzip(&text), listed }
+        let listed = list(listed);
+        let digest = listed.digest().to_string();
+        Self { digest, content: gzip(&tar), manifest: gzip(&listed.to_bytes()) }
     }
 
     /// What `receive` is told of it, when everything is sent.
     pub(super) fn args(&self) -> [String; 5] {
-        ["all", "gzip", &self.manifest.len().to_string(), "0", &self.listed].map(str::to_owned)
+        ["all", "gzip", &self.manifest.len().to_string(), "0", &self.digest].map(str::to_owned)
     }
 }
 
@@ -108,7 +103,7 @@ fn list(items: &[(&[u8], Item)]) -> Manifest {
     let file = |content: &[u8], executable| EntryKind::File {
         executable,
         size: content.len() as u64,
-        digest: Digest(Sha256::digest(content).into()),
+        digest: Digest::of(content),
     };
     let kind = |item: &Item| match item {
         Item::Dir => EntryKind::Directory,

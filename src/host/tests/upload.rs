@@ -18,9 +18,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use sha2::Digest as _;
-use sha2::Sha256;
-
 use super::parcel::Item;
 use super::*;
 use crate::artifact;
@@ -228,7 +225,7 @@ pub(super) fn is_unpacked(dir: &Path, manifest: &Manifest) {
                 EntryKind::Directory
             } else {
                 assert!(meta.is_file() && meta.nlink() == 1, "{} is no file of its own", path.display());
-                let digest = Digest(Sha256::digest(fs::read(&path).unwrap()).into());
+                let digest = Digest::of(fs::read(&path).unwrap());
                 EntryKind::File { executable: meta.mode() & 0o100 != 0, size: meta.len(), digest }
             };
             if !meta.is_symlink() {

@@ -80,7 +80,6 @@ fn a_stream_that_was_cut_off_stops_the_deploy() {
                 content: whole.content[..keep].to_vec(),
                 manifest: whole.manifest.clone(),
                 digest: whole.digest.clone(),
-                listed: whole.listed.clone(),
             };
             let (sent, failed) = prepare(rig, &format!("t{keep}"), &parcel);
             assert_eq!(sent, Some(1), "{keep} bytes");
