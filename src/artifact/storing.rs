@@ -131,9 +131,7 @@ impl Teller {
         let asked = self.asked.load(Ordering::Relaxed);
         let written = self.state.borrow().written;
         match written.saturating_sub(asked) {
-            // So that the bytes are the same each time, where nobody takes them meanwhile.
-            _ if asked == 0 => Effort::Usual,
-            0 => Effort::Least,
+            0 if asked > 0 => Effort::Least,
             ahead if ahead > AHEAD => Effort::More,
             _ => Effort::Usual,
         }
