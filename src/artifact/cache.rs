@@ -1,4 +1,4 @@
-//! Owns the user's cache of artifacts: `DIGEST.tar.zst`, `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
+//! Owns the user's cache of artifacts: `DIGEST.tar.zst` (or `DIGEST.tar`, of what does not compress), `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
 //!
 //! Several rdeploys may use it at once without a lock: files come into place by a rename, the `.json`
 //! last, and what is missing or does not have the digest written there counts as not cached. So
@@ -13,6 +13,7 @@ use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::FileTimes;
 use std::io;
+use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::PermissionsExt;
@@ -34,6 +35,7 @@ use super::delta::Deltas;
 use super::index;
 use super::index::Earlier;
 use super::index::Known;
+use super::press::Codec;
 use super::storing::Storing;
 use super::tarball;
 use crate::release::Digest;
@@ -46,7 +48,7 @@ const MAX_ARTIFACTS: usize = 20;
 /// Chunks are taken from so many artifacts: those that were used last.
 const EARLIER: usize = 4;
 /// The files of an artifact. The `.json` comes last and goes first: without it the rest counts as not there.
-const EXTENSIONS: [&str; 4] = ["json", "manifest", "chunks", "tar.zst"];
+const EXTENSIONS: [&str; 5] = ["json", "manifest", "chunks", "tar.zst", "tar"];
 /// The beginning of the names of files being written.
 const TEMPORARY: &str = ".tmp-";
 /// Nobody writes to a temporary file, or leaves an artifact without its `.json`, for so long.
@@ -99,6 +101,7 @@ pub(super) struct Stored {
     pub(super) digest: Digest,
     pub(super) path: PathBuf,
     pub(super) tar_bytes: u64,
+    pub(super) codec: Codec,
     pub(super) storing: Storing,
 }
 
@@ -108,6 +111,7 @@ struct Meta {
     /// The version of what was written: another one makes another tar of the same manifest.
     format: u32,
     tar_bytes: u64,
+    codec: Codec,
     compressed_bytes: u64,
     /// sha256 of the list of its chunks, which has theirs.
     chunks_sha256: String,
@@ -185,13 +189,21 @@ impl Cache {
         tempfile::tempfile_in(&self.dir).map_err(|error| self.cannot("write to", error))
     }
 
-    /// The chunks of what was used last.
-    pub(super) fn earlier(&self) -> Earlier {
+    /// Opens the tar of an artifact, if it is here, to be read.
+    pub(super) fn tar(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
+        let codec = self.meta(digest).ok_or(io::ErrorKind::NotFound)?.codec;
+        codec.reader(File::open(self.artifact(digest, codec))?)
+    }
+
+    /// The chunks of what was used last and is compressed in the same way.
+    pub(super) fn earlier(&self, codec: Codec) -> Earlier {
         let mut used = self.used();
         used.sort_by_key(|(used, _)| Reverse(*used));
         let mut earlier = Earlier::default();
         for (_, digest) in used.iter().take(EARLIER) {
-            earlier.add(&self.artifact(digest), &self.file(digest, "chunks"));
+            if self.meta(digest).is_some_and(|meta| meta.codec == codec) {
+                earlier.add(&self.artifact(digest, codec), &self.file(digest, "chunks"));
+            }
         }
         earlier
     }
@@ -200,7 +212,7 @@ impl Cache {
     pub(super) fn insert(
         &self,
         temporary: NamedTempFile,
-        digest: Digest,
+        (digest, codec): (Digest, Codec),
         written: &Written,
         manifest: &Manifest,
         chunks: &[Known],
@@ -209,11 +221,14 @@ impl Cache {
         let meta = Meta {
             format: tarball::FORMAT,
             tar_bytes: written.bytes,
+            codec,
             compressed_bytes: written.compressed_bytes,
             chunks_sha256: index::name(&listed).to_string(),
         };
         let json = serde_json::to_vec(&meta).map_err(|error| self.cannot("write to", error.into()))?;
-        temporary.persist(self.artifact(&digest)).map_err(|error| self.cannot("write to", error.error))?;
+        temporary
+            .persist(self.artifact(&digest, codec))
+            .map_err(|error| self.cannot("write to", error.error))?;
         self.write(&digest, "chunks", listed.as_bytes())?;
         self.write(&digest, "manifest", &manifest.to_bytes())?;
         self.write(&digest, "json", &json)?;
@@ -226,8 +241,8 @@ impl Cache {
     }
 
     /// Where an artifact is.
-    pub(super) fn artifact(&self, digest: &Digest) -> PathBuf {
-        self.file(digest, "tar.zst")
+    pub(super) fn artifact(&self, digest: &Digest, codec: Codec) -> PathBuf {
+        self.file(digest, if codec == Codec::Plain { "tar" } else { "tar.zst" })
     }
 
     fn file(&self, digest: &Digest, extension: &str) -> PathBuf {
@@ -259,7 +274,7 @@ impl Cache {
 
     /// Reads the artifact once, so that a damaged one is made again instead of being sent.
     fn verified(&self, digest: &Digest, meta: &Meta) -> Option<Stored> {
-        let path = self.artifact(digest);
+        let path = self.artifact(digest, meta.codec);
         let listed = fs::read_to_string(self.file(digest, "chunks")).ok()?;
         let is_listed = index::name(&listed).to_string() == meta.chunks_sha256;
         if !is_listed || !index::agrees(&path, &listed, meta.compressed_bytes) {
@@ -268,8 +283,8 @@ impl Cache {
         // The time of the `.json` is the time of the last use.
         let used = FileTimes::new().set_modified(SystemTime::now());
         let _ = File::open(self.file(digest, "json")).and_then(|json| json.set_times(used));
-        let Meta { tar_bytes, compressed_bytes, .. } = *meta;
-        Some(Stored { digest: *digest, path, tar_bytes, storing: Storing::done(compressed_bytes) })
+        let Meta { tar_bytes, codec, compressed_bytes, .. } = *meta;
+        Some(Stored { digest: *digest, path, tar_bytes, codec, storing: Storing::done(compressed_bytes) })
     }
 
     /// Removes what was not used for longest until the bounds hold, and what others left half done.
@@ -325,12 +340,13 @@ impl Stored {
         source: Option<Arc<Contents>>,
         reused: bool,
     ) -> Artifact {
-        let Self { digest, path, tar_bytes, storing } = self;
+        let Self { digest, path, tar_bytes, codec, storing } = self;
         Artifact {
             digest,
             path,
             manifest,
             tar_bytes,
+            codec,
             storing,
             commit: None,
             branch: None,

@@ -8,6 +8,7 @@ mod chunks;
 mod compress;
 mod contents;
 mod delta;
+mod density;
 mod digests;
 mod git;
 mod hashes;
@@ -64,12 +65,14 @@ use crate::release::Manifest;
 pub struct Artifact {
     /// sha256 of the manifest: its name.
     pub digest: Digest,
-    /// Where the compressed tar is, once it is stored.
+    /// Where the tar is, once it is stored.
     pub path: PathBuf,
     /// What is in it.
     pub manifest: Arc<Manifest>,
     /// Size of the uncompressed tar in bytes.
     pub tar_bytes: u64,
+    /// What the tar is stored as.
+    pub codec: Codec,
     /// How far that is on its way there.
     pub storing: Storing,
     /// Git commit of the source tree, with `-dirty` when it differs; none outside git.

@@ -1,4 +1,5 @@
-//! Owns how one chunk is compressed, in the formats that hosts can read: zstd, and gzip where they know nothing better.
+//! Owns how one chunk is compressed, in the formats that hosts can read: zstd, gzip where they know nothing better, and as
+//! it is.
 //! Chunks put one after the other are one stream of the format.
 //!
 //! In gzip, a chunk ends on a byte boundary (a sync flush); in zstd it is a frame. One that samples say is dense already
@@ -12,14 +13,19 @@ use flate2::Compress;
 use flate2::Compression;
 use flate2::Crc;
 use flate2::FlushCompress;
+use serde::Deserialize;
+use serde::Serialize;
 use zstd::bulk::Compressor;
 
 use super::buffer::Buffer;
 use super::compress::Block;
 
 /// How a stream is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Codec {
+    /// Not at all.
+    Plain,
     /// What every host can read.
     Gzip,
     /// Smaller than gzip in a fraction of the time; a host needs the program `zstd`.
@@ -63,6 +69,7 @@ impl Codec {
     /// As hosts are told.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Plain => "plain",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
         }
@@ -72,13 +79,14 @@ impl Codec {
     pub(super) fn header(self) -> &'static [u8] {
         match self {
             Self::Gzip => &HEADER,
-            Self::Zstd => &[],
+            Self::Plain | Self::Zstd => &[],
         }
     }
 
     /// What follows the chunks, of so many bytes with that checksum.
     pub(super) fn end(self, crc: u32, bytes: u64) -> Vec<u8> {
         match self {
+            Self::Plain => Vec::new(),
             // The format has the size modulo 2^32.
             Self::Gzip => [&END[..], &crc.to_le_bytes(), &(bytes as u32).to_le_bytes()].concat(),
             // Something has to be there.
@@ -90,6 +98,7 @@ impl Codec {
     /// Reads what was compressed.
     pub(super) fn reader<'a>(self, from: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
+            Self::Plain => Box::new(from),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(from)?),
         })
@@ -97,7 +106,7 @@ impl Codec {
 }
 
 impl Effort {
-    fn level(self) -> i32 {
+    pub(super) fn level(self) -> i32 {
         match self {
             Self::Least => 1,
             Self::Usual => 3,
@@ -109,6 +118,7 @@ impl Effort {
 
 /// What compresses chunks, on one thread.
 pub(super) enum Press {
+    Plain,
     Gzip(Compress),
     /// Made when it is needed first.
     Zstd(Option<Compressor<'static>>),
@@ -117,6 +127,7 @@ pub(super) enum Press {
 impl Press {
     pub(super) fn new(codec: Codec) -> Self {
         match codec {
+            Codec::Plain => Self::Plain,
             Codec::Gzip => Self::Gzip(Compress::new(Compression::new(LEVEL), false)),
             Codec::Zstd => Self::Zstd(None),
         }
@@ -126,6 +137,7 @@ impl Press {
     pub(super) fn block<L>(&mut self, chunk: Buffer, effort: Effort, label: L) -> io::Result<Block<L>> {
         let bytes = chunk.len() as u64;
         let (compressed, crc) = match self {
+            Self::Plain => (chunk, 0),
             Self::Gzip(deflate) => {
                 let dense = is_dense(&chunk, |sample| Ok(self::deflate(deflate, sample)?.len()))?;
                 let mut crc = Crc::new();

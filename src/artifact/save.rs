@@ -79,7 +79,7 @@ pub fn save(artifact: &Artifact, to: &Path) -> Result<(), SaveError> {
 
     let unreadable = |source| SaveError::Read { path: artifact.path.clone(), source };
     let from = File::open(&artifact.path).map_err(unreadable)?;
-    let mut from = Codec::Zstd.reader(from).map_err(unreadable)?;
+    let mut from = artifact.codec.reader(from).map_err(unreadable)?;
     let out = Commented { out: temporary.as_file_mut(), comment: comment(artifact) };
     let how = (Codec::Gzip, Effort::Usual);
     let written = compress::compress(how, out, |_, _| {}, |chunks| copy(&mut from, chunks));

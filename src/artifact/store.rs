@@ -25,6 +25,7 @@ use super::compress::Block;
 use super::compress::CompressError;
 use super::compress::Written;
 use super::contents::Contents;
+use super::density;
 use super::index;
 use super::index::Earlier;
 use super::index::Known;
@@ -94,32 +95,33 @@ impl Making {
         let temporary = cache.temporary()?;
         let file = temporary.as_file().try_clone().map_err(|error| cache.cannot("write to", error))?;
         let (teller, storing) = Storing::begun(file);
-        let path = cache.artifact(&digest);
+        let codec = density::codec(&self.manifest, &self.contents, tar_bytes);
+        let path = cache.artifact(&digest, codec);
         if tar_bytes <= AT_ONCE {
-            self.finish(digest, temporary, &teller)?;
+            self.finish((digest, codec), temporary, &teller)?;
             teller.ended(Ok(()));
         } else {
             let name = "compress".to_owned();
             let work = move || {
-                let end = self.finish(digest, temporary, &teller);
+                let end = self.finish((digest, codec), temporary, &teller);
                 teller.ended(end);
             };
             thread::Builder::new().name(name).spawn(work).map_err(StoreError::Thread)?;
         }
-        Ok(Stored { digest, path, tar_bytes, storing })
+        Ok(Stored { digest, path, tar_bytes, codec, storing })
     }
 
     /// Compresses the tar, and puts the artifact in its place.
     fn finish(
         &self,
-        digest: Digest,
+        (digest, codec): (Digest, Codec),
         mut temporary: NamedTempFile,
         teller: &Teller,
     ) -> Result<(), StoreError> {
         let Self { cache, manifest, contents, pieces, believed, cancel } = self;
-        let tar = Tar { manifest, pieces, contents, earlier: &cache.earlier(), cancel };
+        let tar = Tar { manifest, pieces, contents, earlier: &cache.earlier(codec), cancel };
         let (written, chunks) =
-            tar.compress(temporary.as_file_mut(), teller).map_err(|error| match error {
+            tar.compress(codec, temporary.as_file_mut(), teller).map_err(|error| match error {
                 CompressError::Producer(error) => {
                     if let (StoreError::Changed { .. }, Some(believed)) = (&error, believed) {
                         let _ = fs::remove_file(believed);
@@ -129,7 +131,7 @@ impl Making {
                 CompressError::Output(error) => cache.cannot("write", error).into(),
             })?;
         teller.completed(written.compressed_bytes);
-        Ok(cache.insert(temporary, digest, &written, manifest, &chunks)?)
+        Ok(cache.insert(temporary, (digest, codec), &written, manifest, &chunks)?)
     }
 }
 
@@ -145,12 +147,13 @@ struct Tar<'a> {
 impl Tar<'_> {
     fn compress(
         &self,
+        codec: Codec,
         out: impl Write + Send,
         teller: &Teller,
     ) -> Result<(Written, Vec<Known>), CompressError<StoreError>> {
         let (mut known, mut packed) = (Vec::new(), 0);
         let written = compress::run(
-            Codec::Zstd,
+            codec,
             out,
             |block: &Block<Known>, written| {
                 known.push(block.label);

@@ -2,6 +2,7 @@
 //! unpacked tree without the code under test.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -112,7 +113,9 @@ pub(super) fn stored(artifact: &Artifact) -> Result<u64, StoreFailure> {
 
 /// The tar of an artifact that is in the cache.
 pub(super) fn tar_of(artifact: &Artifact) -> Vec<u8> {
-    zstd::decode_all(fs::File::open(&artifact.path).unwrap()).unwrap()
+    let mut tar = Vec::new();
+    artifact.codec.reader(fs::File::open(&artifact.path).unwrap()).unwrap().read_to_end(&mut tar).unwrap();
+    tar
 }
 
 /// The tar of a manifest, of files below `root`.

@@ -199,9 +199,9 @@ impl<W: Wire> Upload<'_, W> {
 
     /// Everything.
     async fn all(&mut self) -> Result<Received, HostError> {
-        let whole = self.artifact.whole(self.codec).await.map_err(reading)?;
+        let (codec, whole) = self.artifact.whole(self.codec).await.map_err(reading)?;
         self.resumed = false;
-        let args = self.manifest_args("all", None, 0).await?;
+        let args = self.manifest_args("all", codec, None, 0).await?;
         let listed = self.artifact.listed().await.map_err(reading)?;
         let parts = [Part::Bytes(listed), Part::Pack(whole)];
         self.send(&args, &parts, Some(self.artifact.manifest.files())).await
@@ -221,7 +221,7 @@ impl<W: Wire> Upload<'_, W> {
         // What large files become others by, where the host can do that.
         let edits = match self.codec {
             Codec::Zstd => self.artifact.edits(digest, &difference.missing).await.map_err(reading)?,
-            Codec::Gzip => Arc::default(),
+            Codec::Plain | Codec::Gzip => Arc::default(),
         };
         let is_edited = |place: &&u32| edits.files.binary_search(place).is_ok();
         let missing: Vec<u32> =
@@ -230,7 +230,8 @@ impl<W: Wire> Upload<'_, W> {
             return self.all().await;
         }
         let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
-        let mut args = self.manifest_args("patch", Some(&difference.patch), edits.tar.len()).await?;
+        let mut args =
+            self.manifest_args("patch", self.codec, Some(&difference.patch), edits.tar.len()).await?;
         args.extend(self.sources(there, Some(release)));
         let parts = [Part::Bytes(difference.patch.clone()), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
         self.send(&args, &parts, Some(difference.missing.len())).await
@@ -247,7 +248,7 @@ impl<W: Wire> Upload<'_, W> {
             Some((_, difference)) => difference.patch.clone(),
             None => self.artifact.listed().await.map_err(reading)?,
         };
-        let mut args = self.manifest_args(form, Some(&manifest), 0).await?;
+        let mut args = self.manifest_args(form, self.codec, Some(&manifest), 0).await?;
         args.extend(self.sources(there, base.map(|(release, _)| release)));
         let links = self.artifact.pack(&[], true, self.codec).await.map_err(reading)?;
         let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
@@ -275,6 +276,7 @@ impl<W: Wire> Upload<'_, W> {
     async fn manifest_args(
         &self,
         form: &str,
+        codec: Codec,
         patch: Option<&Bytes>,
         edits: usize,
     ) -> Result<Vec<String>, HostError> {
@@ -282,7 +284,7 @@ impl<W: Wire> Upload<'_, W> {
             Some(patch) => patch.len(),
             None => self.artifact.listed().await.map_err(reading)?.len(),
         };
-        let (codec, digest) = (self.codec.name().to_owned(), self.artifact.digest.to_string());
+        let (codec, digest) = (codec.name().to_owned(), self.artifact.digest.to_string());
         Ok(vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), digest])
     }
 

@@ -3,7 +3,6 @@
 //!
 //! Both contents of one file at a time are in memory, which is why there is a limit.
 
-use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::sync::Arc;
@@ -117,7 +116,7 @@ fn content(
     place: u32,
     size: u64,
 ) -> io::Result<Vec<u8>> {
-    let tar = Codec::Zstd.reader(File::open(cache.artifact(&artifact))?)?;
+    let tar = cache.tar(&artifact)?;
     let wanted =
         Wanted { manifest: Arc::clone(manifest), files: vec![place], links: false, codec: Codec::Zstd };
     let mut entry = Vec::new();

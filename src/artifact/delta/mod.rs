@@ -129,8 +129,8 @@ impl Artifact {
             };
             let cut = match self.storing.finished().await {
                 Ok(_) => {
-                    let path = self.path.clone();
-                    blocking(move || pack::cut(&path, &wanted).map(Arc::new)).await
+                    let (path, stored) = (self.path.clone(), self.codec);
+                    blocking(move || pack::cut(&path, stored, &wanted).map(Arc::new)).await
                 }
                 Err(failure) => Err(io::Error::other(failure)),
             };
@@ -153,15 +153,18 @@ impl Artifact {
         .await
     }
 
-    /// Returns the whole of it; where it is being compressed still, what there is of it can be had already.
-    pub async fn whole(&self, codec: Codec) -> io::Result<Arc<Pack>> {
-        match codec {
-            Codec::Zstd => self.stored().await,
-            Codec::Gzip => {
+    /// Returns the whole of it, in the best form for a host that can read `codec`, with that form; where it is being
+    /// compressed still, what there is of it can be had already.
+    pub async fn whole(&self, codec: Codec) -> io::Result<(Codec, Arc<Pack>)> {
+        match (self.codec, codec) {
+            (Codec::Zstd, Codec::Gzip) => {
                 let make =
                     async { transcode::begin(self.stored().await?, self.path.parent(), self.tar_bytes) };
-                self.deltas.0.gzipped.get_or_try_init(|| make).await.cloned()
+                let gzipped = self.deltas.0.gzipped.get_or_try_init(|| make).await?;
+                Ok((codec, Arc::clone(gzipped)))
             }
+            // Every host can read what is not compressed.
+            (stored, _) => Ok((stored, self.stored().await?)),
         }
     }
 

@@ -166,11 +166,11 @@ pub(super) fn collect(
     }
 }
 
-/// Cuts it out of the artifact at `path`.
-pub(super) fn cut(path: &Path, wanted: &Wanted) -> io::Result<Pack> {
+/// Cuts it out of the artifact at `path`, stored as that.
+pub(super) fn cut(path: &Path, stored: Codec, wanted: &Wanted) -> io::Result<Pack> {
     let dir = path.parent().ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
     let mut out = tempfile::tempfile_in(dir)?;
-    let artifact = Codec::Zstd.reader(File::open(path)?)?;
+    let artifact = stored.reader(File::open(path)?)?;
     let written = compress::compress(
         wanted.how(),
         &mut out,

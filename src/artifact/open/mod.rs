@@ -52,7 +52,7 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// It is not a gzipped tar, or damaged.
+    /// It is no tar, or damaged.
     #[error("{} is not a usable artifact: {what}", file.display())]
     Damaged {
         /// The file.
@@ -84,7 +84,7 @@ pub enum OpenError {
     Cache(#[from] CacheError),
 }
 
-/// Reads a `.tar.gz` and returns it as an artifact, which may still be on its way into the cache; `cancel` ends that.
+/// Reads a tarball and returns it as an artifact, which may still be on its way into the cache; `cancel` ends that.
 /// Blocks; call it where blocking is allowed.
 pub fn open(
     file: &Path,

@@ -15,6 +15,7 @@ use crate::artifact::cache::Cache;
 use crate::artifact::digests::Digests;
 use crate::artifact::digests::Hashed;
 use crate::artifact::git::Facts;
+use crate::artifact::press::Codec;
 use crate::artifact::progress::Progress;
 use crate::artifact::save::read_comment;
 use crate::event::Events;
@@ -80,15 +81,14 @@ pub(super) fn scan_within(
         return Err(unreadable(io::Error::other(what)));
     }
     let mut opened = File::open(file).map_err(unreadable)?;
-    let mut start = [0; 6];
+    let mut start = [0; 512];
     let count = read_start(&mut opened, &mut start).map_err(unreadable)?;
-    check_start(start.get(..count).unwrap_or_default())
+    let form = form(start.get(..count).unwrap_or_default())
         .map_err(|what| OpenError::Damaged { file: file.to_owned(), what })?;
-    let is_zstd = start.starts_with(ZSTD);
     let opened = start.get(..count).unwrap_or_default().chain(opened);
 
     let tee = Tee {
-        from: Packed::new(opened, is_zstd).map_err(unreadable)?,
+        from: Packed::new(opened, form).map_err(unreadable)?,
         spool,
         bytes: 0,
         limit: limits.bytes.min(limits.small.max(metadata.len().saturating_mul(limits.ratio))),
@@ -130,13 +130,20 @@ fn read_start(from: &mut File, start: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-fn check_start(start: &[u8]) -> Result<(), String> {
-    if start.starts_with(b"\x1f\x8b") || start.starts_with(ZSTD) {
-        return Ok(());
+fn form(start: &[u8]) -> Result<Codec, String> {
+    if start.starts_with(b"\x1f\x8b") {
+        return Ok(Codec::Gzip);
+    }
+    if start.starts_with(ZSTD) {
+        return Ok(Codec::Zstd);
+    }
+    // GNU's and POSIX's.
+    if start.get(257..262) == Some(b"ustar") {
+        return Ok(Codec::Plain);
     }
     let other = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what);
-    let what = if start.is_empty() { "empty" } else { other.unwrap_or("not compressed by gzip") };
-    Err(format!("it is {what}; a .tar.gz is needed"))
+    let what = if start.is_empty() { "empty" } else { other.unwrap_or("no tar") };
+    Err(format!("it is {what}; a .tar.gz, .tar.zst or .tar is needed"))
 }
 
 enum Bad {
@@ -225,22 +232,26 @@ fn hash(
 
 /// What a tarball is compressed by.
 enum Packed<R: Read> {
+    Plain(R),
     Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
 }
 
 impl<R: Read> Packed<R> {
-    fn new(from: R, is_zstd: bool) -> io::Result<Self> {
-        if is_zstd {
-            return Ok(Self::Zstd(zstd::stream::read::Decoder::new(from)?));
-        }
-        Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 * 1024, from)))))
+    fn new(from: R, form: Codec) -> io::Result<Self> {
+        Ok(match form {
+            Codec::Plain => Self::Plain(from),
+            Codec::Gzip => {
+                Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 * 1024, from))))
+            }
+            Codec::Zstd => Self::Zstd(zstd::stream::read::Decoder::new(from)?),
+        })
     }
 
     fn comment(&self) -> Option<&[u8]> {
         match self {
             Self::Gzip(from) => from.header()?.comment(),
-            Self::Zstd(_) => None,
+            Self::Plain(_) | Self::Zstd(_) => None,
         }
     }
 }
@@ -249,6 +260,7 @@ impl<R: Read> Read for Packed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Gzip(from) => from.read(buffer),
+            Self::Plain(from) => from.read(buffer),
             Self::Zstd(from) => from.read(buffer),
         }
     }

@@ -189,7 +189,7 @@ fn extensions_that_are_plain_are_understood() {
 }
 
 #[test]
-fn what_is_no_gzipped_tar_says_what_it_is() {
+fn what_is_no_tar_says_what_it_is() {
     let good = Tarball::default().file("f", &"x".repeat(2000)).end();
     let zipped = gzipped(&good);
     let mut flipped = good.clone();
@@ -201,9 +201,10 @@ fn what_is_no_gzipped_tar_says_what_it_is() {
     let mut wrong_sum = zipped.clone();
     let at = wrong_sum.len() - 8;
     wrong_sum[at] ^= 1;
-    let table: [(Vec<u8>, &str); 12] = [
+    let table: [(Vec<u8>, &str); 13] = [
         (vec![], "it is empty"),
-        (good.clone(), "not compressed by gzip"),
+        (b"some words".to_vec(), "no tar"),
+        (good[..600].to_vec(), "is not a usable artifact"),
         (b"PK\x03\x04....".to_vec(), "a zip file"),
         (b"\x28\xb5\x2f\xfd....".to_vec(), "is not a usable artifact"),
         (zipped[..zipped.len() / 2].to_vec(), "is not a usable artifact"),
@@ -222,6 +223,24 @@ fn what_is_no_gzipped_tar_says_what_it_is() {
     let no_end = Tarball::default().file("f", "1").0;
     let error = open_bytes(&gzipped(&no_end)).unwrap_err();
     assert!(error.contains("the mark of its end is missing"), "{error}");
+}
+
+#[test]
+fn a_tar_opens_to_the_same_however_it_is_compressed() {
+    let project = Project::new();
+    project.file("f", "1").file("d/g", "x".repeat(2000));
+    let artifact = project.pack().unwrap();
+    let tar = crate::artifact::testing::tar_of(&artifact);
+    let forms = [("gz", gzipped(&tar)), ("zst", zstd::encode_all(&*tar, 3).unwrap()), ("tar", tar)];
+    for (name, bytes) in forms {
+        let file = project.beside(name);
+        fs::write(&file, bytes).unwrap();
+        let cache = Cache::at(project.beside(&format!("{name}-cache")));
+        let (opened, stated) =
+            with_events(|events| open(&file, &cache, events, &CancellationToken::new()).unwrap());
+        assert_eq!((opened.digest, &opened.manifest), (artifact.digest, &artifact.manifest), "{name}");
+        assert_eq!(notes(&stated), Vec::<String>::new(), "{name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ use super::scripted::Step;
 use super::scripted::World;
 use super::scripted::id;
 use crate::artifact::Artifact;
+use crate::artifact::Codec;
 use crate::artifact::Deltas;
 use crate::artifact::Storing;
 use crate::config;
@@ -133,6 +134,7 @@ fn artifact() -> Artifact {
         path: "nowhere".into(),
         manifest: Manifest::default().into(),
         tar_bytes: 10,
+        codec: Codec::Zstd,
         storing: Storing::done(5),
         commit: None,
         branch: None,

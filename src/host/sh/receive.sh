@@ -6,7 +6,7 @@
 # an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
 
 # receive FORM CODEC BYTES EDITS DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST,
-# EDITS of a tar with changes of large files, then a tar compressed by CODEC. RELEASES are where files may be taken
+# EDITS of a tar with changes of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where files may be taken
 # from, the first is what the changes are of. By FORM
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
@@ -188,11 +188,14 @@ receive_begin() {
 # receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.
 receive_into() {
     [ ! -e "$RUN/receive.failed" ] || rm -rf "$RUN/receive.failed"
+    case $receive_codec in plain) untar "$1"; return ;; esac
     {
         unpack || mkdir "$RUN/receive.failed"
-        # GNU tar would read 10 KiB at a time; others do not look there.
-    } | TAR_OPTIONS=-b256 tar -xopvf - -C "$1" >"$RUN/names" && [ ! -e "$RUN/receive.failed" ]
+    } | untar "$1" && [ ! -e "$RUN/receive.failed" ]
 }
+
+# untar DIRECTORY. GNU tar would read 10 KiB at a time; others do not look there.
+untar() { TAR_OPTIONS=-b256 tar -xopvf - -C "$1" >"$RUN/names"; }
 
 unpack() {
     case $receive_codec in

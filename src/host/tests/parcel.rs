@@ -2,10 +2,12 @@
 //! disagree.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::release::Digest;
@@ -28,10 +30,12 @@ impl Item {
     }
 }
 
-/// Both halves, gzipped.
+/// Both halves; the manifest is gzipped.
 pub(super) struct Parcel {
     pub(super) digest: String,
     pub(super) content: Vec<u8>,
+    /// What the content is compressed by.
+    pub(super) codec: &'static str,
     pub(super) manifest: Vec<u8>,
 }
 
@@ -50,12 +54,19 @@ impl Parcel {
         let tar = pack(packed);
         let listed = list(listed);
         let digest = listed.digest().to_string();
-        Self { digest, content: gzip(&tar), manifest: gzip(&listed.to_bytes()) }
+        Self { digest, content: gzip(&tar), codec: "gzip", manifest: gzip(&listed.to_bytes()) }
+    }
+
+    /// The same, sent as it is.
+    pub(super) fn plain(self) -> Self {
+        let mut content = Vec::new();
+        GzDecoder::new(self.content.as_slice()).read_to_end(&mut content).unwrap();
+        Self { content, codec: "plain", ..self }
     }
 
     /// What `receive` is told of it, when everything is sent.
     pub(super) fn args(&self) -> [String; 5] {
-        ["all", "gzip", &self.manifest.len().to_string(), "0", &self.digest].map(str::to_owned)
+        ["all", self.codec, &self.manifest.len().to_string(), "0", &self.digest].map(str::to_owned)
     }
 }
 

@@ -80,6 +80,7 @@ fn a_stream_that_was_cut_off_stops_the_deploy() {
                 content: whole.content[..keep].to_vec(),
                 manifest: whole.manifest.clone(),
                 digest: whole.digest.clone(),
+                codec: whole.codec,
             };
             let (sent, failed) = prepare(rig, &format!("t{keep}"), &parcel);
             assert_eq!(sent, Some(1), "{keep} bytes");
@@ -93,6 +94,34 @@ fn a_stream_that_was_cut_off_stops_the_deploy() {
         assert_eq!(sent, Some(1));
         assert!(failed.unwrap().contains(NOT_ARRIVED));
         rig.assert_tidy();
+    });
+}
+
+#[test]
+fn what_is_not_compressed_arrives_and_stops_the_deploy_where_it_was_cut_off() {
+    each_shell(|rig| {
+        let whole = Parcel::new(&[(b"a", Item::File(noise(7, 200_000))), (b"b", Item::file("b"))]).plain();
+        let (sent, failed) = prepare(rig, "whole", &whole);
+        assert_eq!((sent, failed), (Some(0), None));
+        rig.assert_tidy();
+        // Within the first file, before the second, and without the end, which nobody misses.
+        let before_b = whole.content.len() - 1024 - 2 * 512;
+        let without_end = whole.content.len() - 1024;
+        for (n, (keep, expected)) in
+            [(10_000, Some(1)), (before_b, Some(75)), (without_end, Some(0))].into_iter().enumerate()
+        {
+            let parcel = Parcel {
+                content: whole.content[..keep].to_vec(),
+                manifest: whole.manifest.clone(),
+                digest: whole.digest.clone(),
+                codec: whole.codec,
+            };
+            let (sent, failed) = prepare(rig, &format!("t{n}"), &parcel);
+            assert_eq!(sent, expected, "{keep} bytes");
+            assert_eq!(failed.is_some(), expected != Some(0), "{keep} bytes");
+            assert_eq!(rig.drops_upload(), failed.is_some(), "{keep} bytes");
+            rig.assert_tidy();
+        }
     });
 }
 

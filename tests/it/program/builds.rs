@@ -187,10 +187,10 @@ fn what_is_no_artifact_is_refused_before_a_host_is_touched() {
     exit code: 2
     --- stdout
     deploy of shop on dev: host1
-    failed: notes.txt is not a usable artifact: it is not compressed by gzip; a .tar.gz is needed
+    failed: notes.txt is not a usable artifact: it is no tar; a .tar.gz, .tar.zst or .tar is needed
     --- stderr
 
-    error: notes.txt is not a usable artifact: it is not compressed by gzip; a .tar.gz is needed
+    error: notes.txt is not a usable artifact: it is no tar; a .tar.gz, .tar.zst or .tar is needed
       hint: make the artifact anew with `rdeploy build -o FILE`
 
     the deploy to dev did not start ([T])
