@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     include_str!("sh/lock.sh"),
     include_str!("sh/process.sh"),
     include_str!("sh/receive.sh"),
+    include_str!("sh/take.sh"),
     include_str!("sh/hooks.sh"),
     include_str!("sh/beside.sh"),
     include_str!("sh/meta.sh"),

@@ -1,5 +1,5 @@
 //! Owns what travels to a host so that it has all of an artifact: what it has already stays where it is. The host
-//! judges by digests (`sh/receive.sh`); here it is only foreseen what it will miss.
+//! judges by digests (`sh/receive.sh`, `sh/take.sh`); here it is only foreseen what it will miss.
 //!
 //! | what is known | what is sent | round trips |
 //! |---|---|---|

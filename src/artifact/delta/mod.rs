@@ -40,7 +40,7 @@ use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// More files than so many are not copied on a host from one path to another: each takes a program's start there,
-/// unless it can go with its neighbours. `take` of `host/sh/receive.sh` counts in the same way.
+/// unless it can go with its neighbours. `take` of `host/sh/take.sh` counts in the same way.
 const MOVES: usize = 200;
 
 /// What an artifact is to a host that has another release.
