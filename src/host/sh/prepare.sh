@@ -19,11 +19,39 @@ listing() (
 verify() {
     first_line "$RUN/manifest" && [ "$line" = 'rdeploy-manifest 1' ] && is_proven ||
         fail "not every file of the release has arrived" || return
-    listing "$1" >"$RUN/listing" 2>"$RUN/differences" || {
-        fail "could not list $1"
-        head -n 3 "$RUN/differences"
-        return 1
-    }
+    compare "$1"
+    verify_code=$?
+    # To a directory that was taken as a whole something may have come just then.
+    if [ "$verify_code" = 4 ] && [ -s "$RUN/same" ] && keep_listed "$1" 2>/dev/null; then
+        compare "$1"
+        verify_code=$?
+    fi
+    case $verify_code in
+        0) ;;
+        3)
+            find "$1" \( -type d ! -perm 755 -o -type f -perm -100 ! -perm 755 \) -exec chmod 755 {} + \
+                -o -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
+                fail "could not set the modes of the release"
+            ;;
+        4)
+            fail "what was unpacked is not what was packed"
+            sort "$RUN/differences" | head -n 20
+            # Nothing of it is of use to the next attempt.
+            rm -rf "$1" "$1.kept"
+            return 1
+            ;;
+        5)
+            fail "could not list $1"
+            head -n 3 "$RUN/differences"
+            return 1
+            ;;
+        *) fail "could not compare $1 with the manifest" ;;
+    esac
+}
+
+# compare DIRECTORY: 0 as the manifest says, 3 but for modes, 4 not so, 5 it cannot be listed.
+compare() {
+    listing "$1" >"$RUN/listing" 2>"$RUN/differences" || return 5
     awk "$AWK_FOUND"'
         BEGIN { want["d ."] }
         part == 1 {
@@ -42,22 +70,20 @@ verify() {
             exit (wrong ? 4 : modes + 0)
         }
     ' part=1 "$RUN/manifest" part=2 "$RUN/listing" >"$RUN/differences"
-    case $? in
-        0) ;;
-        3)
-            find "$1" \( -type d ! -perm 755 -o -type f -perm -100 ! -perm 755 \) -exec chmod 755 {} + \
-                -o -type f ! -perm -100 ! -perm 644 -exec chmod 644 {} + ||
-                fail "could not set the modes of the release"
-            ;;
-        4)
-            fail "what was unpacked is not what was packed"
-            sort "$RUN/differences" | head -n 20
-            # Nothing of it is of use to the next attempt.
-            rm -rf "$1"
-            return 1
-            ;;
-        *) fail "could not compare $1 with the manifest" ;;
-    esac
+}
+
+# keep_listed DIRECTORY: leaves in it what the manifest names, found by these names alone. The files stay the same ones,
+# which are proven.
+keep_listed() {
+    [ ! -e "$1.kept" ] || rm -rf "$1.kept"
+    (cd "$RUN" && awk "$AWK_FOUND"'
+        BEGIN { printf "" >"dirs" }
+        /^d / { print "./" quoted(substr($0, 3)) >"dirs" }
+        /^l / { sub(/\t.*/, ""); print "./" quoted(substr($0, 3)) }
+        /^[fx] / { print "./" quoted(listed()) }
+    ' manifest >list) &&
+        (umask 022 && mkdir "$1.kept" && cd "$1.kept" && each_of "$RUN/dirs" mkdir -p) &&
+        (cd "$1" && each_of "$RUN/list" cp -lP --parents -t "$1.kept" --) && rm -rf "$1" && mv "$1.kept" "$1"
 }
 
 link_shared() {

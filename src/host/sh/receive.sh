@@ -48,7 +48,7 @@ none_missing() {
 # receive_files RELEASE...
 receive_files() {
     printf '' >"$RUN/names" || return
-    receive_beside=
+    receive_beside='' take_bytes=
     case $receive_form in all | more)
         meanwhile "$receive_tree" >/dev/null 2>&1 </dev/null &
         receive_beside=$!
@@ -59,7 +59,12 @@ receive_files() {
     [ -z "$receive_beside" ] || { kill "$receive_beside" 2>/dev/null; wait "$receive_beside"; }
     [ "$receive_code" = 0 ] || receive_failed || return
     edit "$receive_tree" "$ROOT/releases/${1:-none}" 2>/dev/null
-    case $receive_form in whole | patch) take_all "$@" 2>"$RUN/out/receive" || receive_failed || return ;; esac
+    case $receive_form in
+        whole | patch)
+            take_all "$@" 2>"$RUN/out/receive" && { [ -z "$receive_bare" ] || make_dirs "$RUN/tree"; } ||
+                receive_failed || return
+            ;;
+    esac
     prove "$receive_tree" || receive_failed
 }
 
@@ -112,7 +117,7 @@ receive_failed() {
 
 # receive_manifest FORM BYTES DIGEST RELEASE
 receive_manifest() {
-    forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven" "$RUN/tree"
+    forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven" "$RUN/tree" "$RUN/same"
     exactly "$2" >"$RUN/manifest.gz"
     if [ "$1" = patch ]; then
         gzip -dc <"$RUN/manifest.gz" | apply "$PRIVATE/manifests/${4:-none}" >"$RUN/manifest"
@@ -172,18 +177,22 @@ receive_begin() {
         [ ! -d "$receive_tree" ] && [ -d "$receive_left" ] && ours "$receive_left" || continue
         mv "$receive_left" "$receive_tree" || return
     done
-    receive_new=
+    # `receive_bare` is set as long as the tree has nothing but what tar unpacks.
+    receive_new='' receive_bare=''
     [ -d "$receive_tree" ] || receive_new=1
     # Nobody else comes to where it lies, and as a release all may read it.
     (umask 022 && mkdir -p "$receive_tree") && copy_how "$PRIVATE/incoming/$DIGEST" || return
     printf '' >"$RUN/sums.out" || return
     [ "$receive_form" != all ] || return 0
     [ -n "$receive_new" ] || sift "$receive_tree" || return
-    # Before anything is copied: so that no tar has to make them, and none is left out that is empty.
     [ "$receive_form" = patch ] ||
         sed -n "/^d /{ s/^d //; s/[ \"']/\\\\&/g; s/^/.\\//p; }" "$RUN/manifest" >"$RUN/tree" || return
-    (umask 022 && cd "$receive_tree" && each_of "$RUN/tree" mkdir -p)
+    # What is taken brings most directories along.
+    [ -n "$receive_new" ] && [ -n "$copy_linked" ] && [ ! -d "$RUN/edits" ] && receive_bare=1 || make_dirs "$RUN/tree"
 }
+
+# make_dirs LIST: so that none is left out that is empty.
+make_dirs() { [ ! -s "$1" ] || (umask 022 && cd "$receive_tree" && each_of "$1" mkdir -p); }
 
 # receive_into DIRECTORY. A pipe has the last one's status only, and a cut stream may hold a whole tar.
 receive_into() {
@@ -212,9 +221,9 @@ each_of() (
     [ ! -s "$each_list" ] || xargs "$@" <"$each_list"
 )
 
-# found_in DIRECTORY: its regular files: time, size, number of names, mode, path.
+# found_in DIRECTORY [EXPRESSION]: its regular files: time, size, number of names, mode, path.
 found_in() (
-    cd "$1" && find . -type f -printf '%T@ %s %n %m %p\n' 2>/dev/null && exit
+    cd "$1" && shift && find . -type f -printf '%T@ %s %n %m %p\n' "$@" 2>/dev/null && exit
     find . -type f -exec stat -c '%Y %s %h %a %n' {} +
 )
 
@@ -244,6 +253,8 @@ sift() {
         part == 1 && /^d / { dir["./" substr($0, 3)] }
         part == 1 && /^[fx] / { want["./" listed()] = due($2) " " $3 }
         part == 2 && !($0 in dir) { exit 3 }
+        # Not even a name that would make two lines.
+        part == 3 && (!/^[-.0-9]+ [0-9]+ [0-9]+ [0-7]+ \.\/./ || /\/\.\.(\/|$)/) { exit 3 }
         part == 3 && want["./" found()] != stamp() { print "./" quoted(found()) }
     ' part=1 "$RUN/manifest" part=2 "$RUN/dirs" part=3 "$RUN/found" >"$RUN/list"
     case $? in
@@ -257,7 +268,9 @@ sift() {
 # prove TREE [FROM TO]: notes which of its files have the digests that they should have, of those not proven yet; of
 # those lines of the manifest, or of all.
 prove() {
-    prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
+    # Where files were taken nothing is proven yet, and all is listed.
+    prove_bytes=$take_bytes
+    [ -n "$prove_bytes" ] || prove_bytes=$(cd "$RUN" && awk "$AWK_FOUND$AWK_PROVEN"'
         BEGIN { printf "" >"sums" }
         to && (FNR < from || FNR > to) { next }
         !(("./" listed()) in proven) { print $2 "  ./" listed() >"sums"; bytes += $3 }

@@ -3,7 +3,10 @@
 # become copies in the tree that is received.
 
 # can_take RELEASE: whether the host has the programs to take files from what is there.
-can_take() { have xargs && { [ ! -d "$ROOT/releases/$1" ] || found_in "$ROOT/releases/$1" >"$RUN/found.first"; }; }
+can_take() { have xargs && { [ ! -d "$ROOT/releases/$1" ] || all_in "$ROOT/releases/$1" >"$RUN/found.first"; }; }
+
+# all_in DIRECTORY: as `found_in` lists it, and what else is there, with its kind instead of a time.
+all_in() { found_in "$1" -o ! -name . -printf '%y - - - %p\n'; }
 
 # take_all RELEASE...: takes what is missing from one after the other, then from other uploads that were cut off.
 take_all() {
@@ -18,7 +21,8 @@ take_all() {
     done
 }
 
-# take DIRECTORY MANIFEST: copies from there what the tree still needs; `take_left` is how many files it lacks then.
+# take DIRECTORY MANIFEST: copies from there what the tree still needs; `take_left` is how many files it lacks then, and
+# RUN/sums what is to be proven, of `take_bytes`. A directory of which all is needed and where nothing else is goes as a whole.
 # What lies at another path there needs a copy of its own, or one together with its neighbours; more than 200 such
 # copies would take longer than sending. (The client counts in the same way, see src/artifact/delta.)
 take() {
@@ -27,12 +31,19 @@ take() {
     if [ "$1" = "$ROOT/releases/$take_first" ]; then
         take_found=$RUN/found.first
     else
-        found_in "$1" >"$take_found" || return
+        all_in "$1" >"$take_found" || return
     fi
-    found_in "$receive_tree" >"$RUN/have" || return
-    forget "$RUN/same" "$RUN/moved" "$RUN/taken" "$RUN/modes.f" "$RUN/modes.x"
+    if [ -n "$receive_bare" ]; then
+        take_have=names
+    else
+        take_have=have
+        found_in "$receive_tree" >"$RUN/have" || return
+    fi
+    forget "$RUN/same" "$RUN/moved" "$RUN/taken" "$RUN/modes.f" "$RUN/modes.x" "$RUN/rest"
     take_left=$(cd "$RUN" && awk "$AWK_FOUND"'
-        function into(path) { return sub(/\/[^\/]*$/, "", path) ? "./" path : "." }
+        BEGIN { printf "" >"sums" }
+        function above(path) { return sub(/\/[^\/]*$/, "", path) ? path : "" }
+        function into(path) { path = above(path); return path == "" ? "." : "./" path }
         function name(path) { sub(/^.*\//, "", path); return path }
         function runs(mode) { return substr(mode, length(mode) - 2, 1) % 2 }
         # A copy has the mode of what it is of, but for others that may write.
@@ -40,8 +51,24 @@ take() {
             if (!linked) print "./" quoted(path) >"taken"
             if (runs(modes[source]) != ($1 == "x")) print "./" quoted(path) >("modes." $1)
         }
-        part == 1 { have[found()]; next }
-        part == 2 { there[found()] = stamp(); names[found()] = $3; modes[found()] = $4; next }
+        # No directory above it goes as a whole.
+        function spoil(path) { while ((path = above(path)) != "" && !(path in spoilt)) spoilt[path] }
+        # The highest directory that takes it along, or itself.
+        function goes(path,    names, n, at, dir) {
+            n = split(path, names, "/")
+            for (at = 1; at < n; at++) {
+                dir = dir names[at]
+                if (kind[dir] == "d" && !(dir in spoilt)) return dir
+                dir = dir "/"
+            }
+            return path
+        }
+        part == "names" { sub(/^(\.\/)*/, ""); have[$0]; next }
+        part == "have" { have[found()]; next }
+        part == 2 && (path = found()) == "" { whole = 0; next }
+        part == 2 && /^[^-0-9]/ { kind[path] = $1; next }
+        part == 2 { there[path] = stamp(); names[path] = $3; modes[path] = $4; next }
+        part == 4 && /^d / { dirs[++last_dir] = substr($0, 3); is_dir[substr($0, 3)] }
         !/^[fx] / { next }
         { path = listed() }
         part == 3 {
@@ -51,9 +78,11 @@ take() {
             }
             next
         }
+        { print $2 "  ./" path >"sums"; bytes += $3 }
         path in have { next }
         at[path] == $2 {
-            print "./" quoted(path) >"same"
+            same[++last_same] = path
+            is_same[path]
             taken(path)
             next
         }
@@ -69,15 +98,34 @@ take() {
             }
         }
         { left++ }
-        END { print left + 0 }
-    ' linked="$copy_linked" part=1 have part=2 "$take_found" part=3 "$2" part=4 manifest) || return
-    (umask 022 && cd "$1" && copy_same && copy_moved) ||
-        [ -z "$(full_disk "$PRIVATE")" ] || return
+        END {
+            for (path in there) if (!(path in is_same)) spoil(path)
+            for (path in kind) if (kind[path] != "d" || !(path in is_dir)) { spoilt[path]; spoil(path) }
+            for (n = 1; n <= last_same; n++) {
+                path = whole ? goes(same[n]) : same[n]
+                if (path in gone) continue
+                gone[path]
+                print "./" quoted(path) >"same"
+                while ((path = above(path)) != "" && !(path in made)) made[path]
+            }
+            for (n = 1; n <= last_dir; n++) {
+                path = dirs[n]
+                if (path in made) continue
+                while (kind[dirs[n]] == "d" && path != "" && !(path in gone)) path = above(path)
+                if (!(path in gone)) print "./" quoted(dirs[n]) >"rest"
+            }
+            printf "%d %.0f", left, bytes
+        }
+    ' linked="$copy_linked" whole="$copy_linked" part="$take_have" "$take_have" part=2 "$take_found" part=3 "$2" part=4 manifest) || return
+    take_bytes=${take_left#* } take_left=${take_left% *}
+    (umask 022 && cd "$1" && copy_same && { [ -z "$receive_bare" ] || make_dirs "$RUN/rest"; } && copy_moved) ||
+        { [ -z "$(full_disk "$PRIVATE")" ] && make_dirs "$RUN/tree"; } || return
     for take_mode in f:644 x:755; do
         take_list=$RUN/modes.${take_mode%:*}
-        (cd "$receive_tree" && each_of "$take_list" chmod "${take_mode#*:}")
+        [ ! -s "$take_list" ] || (cd "$receive_tree" && each_of "$take_list" chmod "${take_mode#*:}")
     done
     [ ! -s "$RUN/taken" ] || (cd "$receive_tree" && each_of "$RUN/taken" chown "$(id -u):$(id -g)")
+    receive_bare=
     return 0
 }
 
@@ -97,7 +145,7 @@ copy_how() {
 copy_same() {
     if [ -n "$copy_linked" ]; then
         # shellcheck disable=SC2086 # words
-        each_of "$RUN/same" $COPY --parents -t "$COPY_TO" --
+        each_of "$RUN/same" $COPY -R --parents -t "$COPY_TO" --
     else
         each_of "$RUN/same" sh -c 'tar -cf - "$@" | tar -xopf - -C "$COPY_TO"' sh
     fi

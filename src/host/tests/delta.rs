@@ -19,6 +19,7 @@ use super::*;
 use crate::testing::Shell;
 use crate::testing::has;
 use crate::testing::times;
+use crate::testing::which;
 
 /// What a tree may consist of: few paths and contents, so that two trees have much in common and everything that
 /// is possible becomes of something else.
@@ -215,6 +216,41 @@ fn what_was_only_moved_does_not_travel() {
         // Each is a copy of its own.
         fs::write(rig.root().join("releases").join(R1).join("old/deep 0/-file 0"), "written to").unwrap();
         assert_eq!(fs::read(rig.root().join("current/new/deep 0/-file 0.txt")).unwrap(), noise(0, 2_000));
+    });
+}
+
+#[test]
+fn what_an_app_writes_while_it_is_copied_is_no_part_of_the_next_release() {
+    each_shell(|rig| {
+        let client = Client::new();
+        let tree = |page: &str| {
+            let file = |n: u64| (format!("dir{}/file {n}", n % 3).into_bytes(), Item::File(noise(n, 3_000)));
+            let others = [
+                (b"page".to_vec(), Item::file(page)),
+                (b"dir0/link".to_vec(), Item::Link(b"file 0".to_vec())),
+                (b"empty".to_vec(), Item::Dir),
+            ];
+            (0..30).map(file).chain(others).collect::<Tree>()
+        };
+        deploy(rig, "t1", R1, &client.pack(&tree("one")));
+        let (bin, dir) =
+            (rig.tmp().parent().unwrap().join("bin"), rig.root().join("releases").join(R1).join("dir1"));
+        let cp = fs::canonicalize(bin.join("cp")).or_else(|_| which("cp").ok_or(())).unwrap();
+        let _ = fs::remove_file(bin.join("cp"));
+        // A name that looks like two lines, the second of which leads out of the tree.
+        let script = format!(
+            "#!/bin/sh\nmkdir -p '{0}/made' && printf x >'{0}/new' && printf x >'{0}/a\nf 644 .' &&\n\
+             ln -sf nowhere '{0}/leads' && exec {1} \"$@\"\n",
+            dir.display(),
+            if cp.ends_with("busybox") { format!("{} cp", cp.display()) } else { cp.display().to_string() },
+        );
+        fs::write(bin.join("cp"), script).unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(bin.join("cp"), fs::Permissions::from_mode(0o755)).unwrap();
+        let sent = deploy(rig, "t2", R2, &client.pack(&tree("two")));
+        assert_eq!((sent.rounds, sent.plan.unwrap().0), (1, 1));
+        assert!(dir.join("new").exists());
+        rig.assert_tidy();
     });
 }
 
