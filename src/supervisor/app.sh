@@ -363,9 +363,8 @@ none_logs() { echo "nothing is supervised here, so there are no logs to show"; }
 none_words() { :; }
 none_done() { :; }
 none_look() {
-    app_here=$(cd "$ROOT/current" 2>/dev/null && pwd -P)
-    app_there=$(cd "$RELEASE" 2>/dev/null && pwd -P)
-    if [ -z "$app_here" ] || [ "$app_here" != "$app_there" ]; then
+    # shellcheck disable=SC3013 # every shell that runs this has it
+    if ! [ -d "$RELEASE/" ] || ! [ "$ROOT/current/" -ef "$RELEASE/" ]; then
         app_reason="$ROOT/current does not lead to $RELEASE. Run \`rdeploy ENV status\` to see what is live."
         return 1
     fi

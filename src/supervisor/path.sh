@@ -5,7 +5,8 @@
 # app_find_path: makes PATH one on which pm2 and node are found, and remembers in the recipe what had
 # to be added. Fails, saying where it looked, when they are nowhere.
 app_find_path() {
-    [ "$(app_setting kind)" = pm2 ] || return 0
+    app_read kind
+    [ "$app_value" = pm2 ] || return 0
     app_path_of "$RECIPE"
     path_complete && return 0
     path_added=
