@@ -3,16 +3,19 @@
 
 # listing DIRECTORY: it and every path in it, `KIND MODE ./PATH`, links with a tab and where they lead. Where find cannot tell
 # modes, they are 0.
-listing() (
-    cd "$1" || exit
-    find . \( -type d -printf 'd %m %p\n' -o -type f -perm -100 -printf 'x %m %p\n' \
-        -o -type f -printf 'f %m %p\n' -o -type l -printf 'l - %p\t%l\n' -o -printf '? - %p\n' \) 2>/dev/null && exit
+listing() {
+    (cd "$1" && find . \( -type d -printf 'd %m %p\n' -o -type f -perm -100 -printf 'x %m %p\n' \
+        -o -type f -printf 'f %m %p\n' -o -type l -printf 'l - %p\t%l\n' -o -printf '? - %p\n' \) 2>/dev/null) ||
+        (cd "$1" && listing_each)
+}
+
+listing_each() {
     find . -type d -exec printf 'd 0 %s\n' {} + &&
         find . -type f -perm -100 -exec printf 'x 0 %s\n' {} + &&
         find . -type f ! -perm -100 -exec printf 'f 0 %s\n' {} + &&
         find . -type l -exec sh -c 'for l; do printf "l - %s\t%s\n" "$l" "$(readlink "$l")"; done' sh {} + &&
         find . ! -type d ! -type f ! -type l -exec printf '? - %s\n' {} +
-)
+}
 
 # verify DIRECTORY: every path there is as the manifest says, there is no other, and every file is proven. Their modes
 # are right then, too.

@@ -222,10 +222,12 @@ each_of() (
 )
 
 # found_in DIRECTORY [EXPRESSION]: its regular files: time, size, number of names, mode, path.
-found_in() (
-    cd "$1" && shift && find . -type f -printf '%T@ %s %n %m %p\n' "$@" 2>/dev/null && exit
-    find . -type f -exec stat -c '%Y %s %h %a %n' {} +
-)
+found_in() {
+    found_dir=$1
+    shift
+    (cd "$found_dir" && find . -type f -printf '%T@ %s %n %m %p\n' "$@" 2>/dev/null) ||
+        (cd "$found_dir" && find . -type f -exec stat -c '%Y %s %h %a %n' {} +)
+}
 
 # For awk: the path in a line of a manifest or of `found_in`, and time and size in one of these; the time that a file
 # with this digest has in every release (see src/release/manifest.rs); a path for `each_of`; what `sha256sum -c` found
