@@ -1,6 +1,8 @@
 # shellcheck shell=sh
 # Owns finding `pm2` and `node` on a host whose non-interactive shell does not: version managers put
 # them on the PATH of interactive shells only.
+#
+# shellcheck disable=SC2154 # variables are shared with the other files
 
 # app_find_path: makes PATH one on which pm2 and node are found, and remembers in the recipe what had
 # to be added. Fails, saying where it looked, when they are nowhere.

@@ -16,7 +16,7 @@ work_main() {
     work "${4:-}"
 }
 
-# worker_main RUN N: a shell's start and the reading of all this cost more than most actions. Each is done in a subshell,
+# worker_main RUN N [RELEASE]: a shell's start and the reading of all this cost more than most actions. Each is done in a subshell,
 # so that none leaves anything to the next. What ends violently may leave something that lives on; the register's entry
 # stays then, and so does no worker.
 worker_main() {
@@ -27,6 +27,8 @@ worker_main() {
         printf 'done %s 126\n' "$work_n" >&3
         return
     }
+    # While the client hears that it has the lock, there is nothing else to do.
+    [ -z "${3:-}" ] || look_ahead "$3"
     while IFS=' ' read -r work_n work_name work_text; do
         (into_out "$work_name" work "$work_text")
         work_code=$?

@@ -59,7 +59,9 @@ guardian() {
         state_facts 3>&1
         answer "ok $lock_seq"
         # Its start takes as long as many an action; the client's answer is a round trip away.
-        hire && hired=1
+        hire_ahead=
+        [ "$VERB" != deploy ] || hire_ahead=${state_current:-}
+        hire "${hire_ahead##*/}" && hired=1
     else
         act recover
     fi
@@ -370,7 +372,7 @@ give() {
     printf '%s %s\n' "$action_n" "$1" >&5
 }
 
-# hire: sees to it that there is a worker.
+# hire [RELEASE]: sees to it that there is a worker; a new one looks at that release first.
 hire() {
     [ -z "$hired" ] || { hired='' && return; }
     ! worker_lives || return 0
@@ -379,7 +381,7 @@ hire() {
     # Opened for both ways, which waits for nobody; it is the only end to write to, and goes with this process.
     exec 5<>"$RUN/todo$worker_n"
     {
-        setsid -f sh "$RUN/agent.sh" worker "$RUN" "$worker_n" 5>&- || apart worker "$worker_n"
+        setsid -f sh "$RUN/agent.sh" worker "$RUN" "$worker_n" "${1:-}" 5>&- || apart worker "$worker_n" "${1:-}"
     } <"$RUN/todo$worker_n" >/dev/null 2>&1
 }
 
@@ -393,10 +395,12 @@ worker_lives() {
     return 1
 }
 
-# dismiss: ends a worker that has nothing to do.
+# dismiss: ends a worker that has nothing to do. One that was given nothing yet may be looking ahead, in its group; later
+# an app may be in it.
 dismiss() {
     hired=
     [ -z "$action" ] && worker_lives || return 0
+    [ "$action_n" != 0 ] || entry_pid=-$entry_pid
     kill -KILL "$entry_pid" && rm -f "$worker_entry"
 }
 

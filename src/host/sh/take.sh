@@ -3,7 +3,18 @@
 # become copies in the tree that is received.
 
 # can_take RELEASE: whether the host has the programs to take files from what is there.
-can_take() { have xargs && { [ ! -d "$ROOT/releases/$1" ] || all_in "$ROOT/releases/$1" >"$RUN/found.first"; }; }
+can_take() {
+    have xargs || return
+    [ -d "$ROOT/releases/$1" ] || return 0
+    first_line "$RUN/found.of" && [ "$line" = "$1" ] && take_listed=$RUN/found.ahead && return
+    take_listed=$RUN/found.first
+    all_in "$ROOT/releases/$1" >"$take_listed"
+}
+
+# look_ahead RELEASE: lists it, before it is known what will be taken from it.
+look_ahead() {
+    all_in "${RUN%/.rdeploy/run/*}/releases/$1" >"$RUN/found.ahead" && printf '%s\n' "$1" >"$RUN/found.of"
+} 2>/dev/null
 
 # all_in DIRECTORY: as `found_in` lists it, and what else is there, with its kind instead of a time.
 all_in() { found_in "$1" -o ! -name . -printf '%y - - - %p\n'; }
@@ -29,7 +40,7 @@ take() {
     [ -d "$1" ] && [ -s "$2" ] || return 0
     take_found=$RUN/found
     if [ "$1" = "$ROOT/releases/$take_first" ]; then
-        take_found=$RUN/found.first
+        take_found=$take_listed
     else
         all_in "$1" >"$take_found" || return
     fi
