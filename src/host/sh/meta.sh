@@ -5,8 +5,15 @@
 # make_meta: a private place for the client's settings until there is a lock.
 make_meta() {
     for meta_at in "${TMPDIR:-/tmp}" /dev/shm "${HOME:-/}"; do
-        # What is made in it is there in any case.
-        META=$(mktemp -d "$meta_at/rdeploy.XXXXXXXX" 2>/dev/null) && mkdir "$META/recipe" "$META/hooks" "$META/scratch" && return
+        # A name that nobody guesses, so that what is made is this guardian's own; where there is none, mktemp finds one.
+        if read -r META 2>/dev/null </proc/sys/kernel/random/uuid; then
+            META=$meta_at/rdeploy.$META
+            set -- "$META"
+        else
+            META=$(mktemp -d "$meta_at/rdeploy.XXXXXXXX" 2>/dev/null) || continue
+            set --
+        fi
+        mkdir "$@" "$META/recipe" "$META/hooks" "$META/scratch" 2>/dev/null && return
     done
     echo "no temporary directory can be made on the host, neither in ${TMPDIR:-/tmp} nor in /dev/shm nor in the home directory; are they full or read-only?" >&2
     return 1
