@@ -16,9 +16,9 @@ work_main() {
     work "${4:-}"
 }
 
-# worker_main RUN N [RELEASE]: a shell's start and the reading of all this cost more than most actions. Each is done in a subshell,
-# so that none leaves anything to the next. What ends violently may leave something that lives on; the register's entry
-# stays then, and so does no worker.
+# worker_main RUN N [RELEASE]: a shell's start and the reading of all this cost more than most actions. Each is done in
+# a subshell, so that none leaves anything to the next. What ends violently may leave something that lives on; the
+# register's entry stays then, and so does no worker.
 worker_main() {
     RUN=$1 worker_n=$2
     umask 077
@@ -32,16 +32,8 @@ worker_main() {
     while IFS=' ' read -r work_n work_name work_text; do
         (into_out "$work_name" work "$work_text")
         work_code=$?
-        worker_ends=
-        [ "$work_name" != finish ] || worker_ends=1
-        if [ "$work_code" -ge 128 ]; then
-            worker_ends=1
-        elif [ -n "$worker_ends" ]; then
-            # Before it is told: who hears that the last one has ended goes home.
-            rm -f "$RUN/pg/w$worker_n".*
-        fi
         printf 'done %s %s\n' "$work_n" "$work_code" >&3
-        [ -z "$worker_ends" ] || return 0
+        [ "$work_code" -lt 128 ] || return 0
     done
     # The guardian is gone.
     rm -f "$RUN/pg/w$worker_n".*

@@ -395,13 +395,15 @@ worker_lives() {
     return 1
 }
 
-# dismiss: ends a worker that has nothing to do. One that was given nothing yet may be looking ahead, in its group; later
-# an app may be in it.
+# dismiss FILE...: ends a worker that has nothing to do, and removes its entry and these files. One that was given
+# nothing yet may be looking ahead, in its group; later an app may be in that.
 dismiss() {
     hired=
-    [ -z "$action" ] && worker_lives || return 0
-    [ "$action_n" != 0 ] || entry_pid=-$entry_pid
-    kill -KILL "$entry_pid" && rm -f "$worker_entry"
+    if [ -z "$action" ] && worker_lives; then
+        [ "$action_n" != 0 ] || entry_pid=-$entry_pid
+        ! kill -KILL "$entry_pid" || set -- "$@" "$worker_entry"
+    fi
+    [ $# = 0 ] || rm -f "$@"
 }
 
 # action_ended "N CODE"
@@ -511,8 +513,7 @@ put_back() {
 # leave: frees the lock, unless something of this attempt cannot be ended. A host that could not be put
 # back keeps what a person needs to look at.
 leave() {
-    rm -f "$RUN/open"
-    dismiss
+    dismiss "$RUN/open"
     [ "$stage" != stuck ] || keep_log "$RUN/out/revert"
     stage=ended
     ! end_all || free_lock
