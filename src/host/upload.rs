@@ -10,6 +10,7 @@
 //! Where the host finds something else than was foreseen, what is missing follows in one more round.
 
 use std::future::Future;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -17,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 
 use super::HostError;
 use super::Progress;
@@ -30,6 +32,9 @@ use crate::release::ReleaseId;
 
 /// An artifact that is smaller than its manifest and so much is sent whole rather than asked about.
 const SMALL: u64 = 16 * 1024;
+
+/// What a manifest has to be changed by is sent as it stands up to this size: to unzip it costs the host a process.
+const PLAIN_AT_MOST: u64 = 2 * 1024;
 
 /// What is sent over one channel.
 pub(super) enum Part {
@@ -162,6 +167,13 @@ pub(super) fn reading(source: std::io::Error) -> HostError {
     HostError::Channel { doing: "reading the artifact", source: source.into() }
 }
 
+/// Returns what was gzipped, if that is small.
+fn plain(gzipped: &[u8]) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(gzipped).take(PLAIN_AT_MOST + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= PLAIN_AT_MOST).then(|| bytes.into())
+}
+
 /// The releases to take files from: what is live, and the newest other one, which a failed deploy may have left.
 fn releases(there: &Facts) -> Vec<(ReleaseId, &str)> {
     let known = |id: ReleaseId| {
@@ -230,10 +242,13 @@ impl<W: Wire> Upload<'_, W> {
             return self.all().await;
         }
         let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
-        let mut args =
-            self.manifest_args("patch", self.codec, Some(&difference.patch), edits.tar.len()).await?;
+        let (form, patch) = match plain(&difference.patch) {
+            Some(lines) => ("lines", lines),
+            None => ("patch", difference.patch.clone()),
+        };
+        let mut args = self.manifest_args(form, self.codec, Some(&patch), edits.tar.len()).await?;
         args.extend(self.sources(there, Some(release)));
-        let parts = [Part::Bytes(difference.patch.clone()), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
+        let parts = [Part::Bytes(patch), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
         self.send(&args, &parts, Some(difference.missing.len())).await
     }
 

@@ -11,6 +11,7 @@
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
 #   patch  the same, but the manifest is what the first release's has to be changed by
+#   lines  the same as it stands, not gzipped: a process less, where it is small
 #   more   (with CODEC alone) the content is what was said to be missing
 # Files that are still missing are named by their lines in the manifest, `missing LINE`, and the code is 75. It is
 # 76 when this cannot be done here, and everything has to be sent.
@@ -24,6 +25,7 @@ receive() {
     else
         case $receive_form in all) ;; *) can_take "${6:-none}" || return 76 ;; esac
         receive_manifest "$1" "$3" "$5" "${6-}" && receive_edits "$4" || return
+        [ "$receive_form" != lines ] || receive_form='patch'
         shift 5
         take_first=${1:-none}
         receive_begin 2>"$RUN/out/receive" || receive_failed || return
@@ -118,15 +120,15 @@ receive_failed() {
 # receive_manifest FORM BYTES DIGEST RELEASE
 receive_manifest() {
     forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven" "$RUN/tree" "$RUN/same"
-    exactly "$2" >"$RUN/manifest.gz"
-    if [ "$1" = patch ]; then
-        gzip -dc <"$RUN/manifest.gz" | apply "$PRIVATE/manifests/${4:-none}" >"$RUN/manifest"
-    else
-        gzip -dc <"$RUN/manifest.gz" >"$RUN/manifest"
-    fi 2>"$RUN/out/receive"
+    exactly "$2" >"$RUN/manifest.in"
+    case $1 in
+        lines) apply "$PRIVATE/manifests/${4:-none}" <"$RUN/manifest.in" ;;
+        patch) gzip -dc <"$RUN/manifest.in" | apply "$PRIVATE/manifests/${4:-none}" ;;
+        *) gzip -dc <"$RUN/manifest.in" ;;
+    esac >"$RUN/manifest" 2>"$RUN/out/receive"
     receive_sum=$(sha256sum <"$RUN/manifest") && [ "${receive_sum%% *}" = "$3" ] && return
     rm -f "$RUN/manifest"
-    [ "$1" != patch ] || return 76
+    case $1 in lines | patch) return 76 ;; esac
     fail "the manifest did not arrive whole"
     receive_failed
 }
