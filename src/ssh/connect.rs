@@ -126,12 +126,9 @@ fn recognition(
     surroundings: &Surroundings,
 ) -> Result<Recognition, ConnectError> {
     let (paths, learns) = known_hosts_files(settings, surroundings);
-    let files = known_hosts::read(&paths).map_err(|(file, source)| ConnectError::KnownHosts {
-        host: target.name.clone(),
-        file,
-        source,
-    })?;
-    Ok(Recognition::of(target, &files, learns))
+    let unread = |(file, source)| ConnectError::KnownHosts { host: target.name.clone(), file, source };
+    let files = known_hosts::open(&paths).map_err(unread)?;
+    Recognition::of(target, files, learns).map_err(unread)
 }
 
 /// The files of known hosts, and the one among them that learns.

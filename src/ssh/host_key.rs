@@ -1,6 +1,7 @@
 //! Owns the decision whether the host that answers is the one that is meant, and is where the SSH
 //! library reports what happens to a connection. Knows not how connections are made.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,16 +45,21 @@ pub(super) struct Recognition {
 
 impl Recognition {
     /// Looks a target up in the files, of which the first that is the user's own learns new keys.
-    pub(super) fn of(target: &Target, files: &[File], learns: Option<PathBuf>) -> Self {
-        Self {
-            known: known_hosts::look_up(files, &target.address, target.port),
-            bare: match target.port {
-                22 => Known::default(),
-                _ => known_hosts::look_up(files, &target.address, 22),
-            },
-            advised: learns.clone().unwrap_or_else(|| PathBuf::from("/etc/ssh/ssh_known_hosts")),
-            learns,
-        }
+    pub(super) fn of(
+        target: &Target,
+        files: Vec<File>,
+        learns: Option<PathBuf>,
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        let host = target.address.as_str();
+        let (known, bare) = match target.port {
+            22 => {
+                let [known] = known_hosts::look_up(files, [(host, 22)])?;
+                (known, Known::default())
+            }
+            port => known_hosts::look_up(files, [(host, port), (host, 22)])?.into(),
+        };
+        let advised = learns.clone().unwrap_or_else(|| PathBuf::from("/etc/ssh/ssh_known_hosts"));
+        Ok(Self { known, bare, learns, advised })
     }
 
     /// The types of keys that are known, to be asked for first.
@@ -206,8 +212,9 @@ mod tests {
 
     fn judge(text: &str, port: u16) -> Verdict {
         let target = Target { name: "web".into(), user: "me".into(), address: "web".into(), port };
-        let file = File { path: "known_hosts".into(), text: text.to_owned() };
-        Recognition::of(&target, &[file], None).judge(&PublicKey::from_openssh(KEY).unwrap())
+        let text = Box::new(io::Cursor::new(text.to_owned()));
+        let file = File { path: "known_hosts".into(), text };
+        Recognition::of(&target, vec![file], None).unwrap().judge(&PublicKey::from_openssh(KEY).unwrap())
     }
 
     #[test]

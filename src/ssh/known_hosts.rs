@@ -1,10 +1,12 @@
 //! Owns files of known host keys: what they say about a host, and adding a line. Pure but for
-//! [`read`] and [`append`]; asks nobody and decides nothing about connecting.
+//! [`open`], [`look_up`] and [`append`]; asks nobody and decides nothing about connecting.
 //!
 //! The library's own check is not used: it ignores revocations, wildcards and negation, takes the
 //! second key of a type for a changed one, and gives up at a line it cannot read.
 
 use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
@@ -27,22 +29,19 @@ use sha1::Sha1;
 
 use super::KnownKey;
 
-/// A file of known hosts, read.
-#[derive(Clone, Debug)]
+/// A file of known hosts, opened.
 pub(super) struct File {
     pub(super) path: PathBuf,
-    pub(super) text: String,
+    pub(super) text: Box<dyn BufRead>,
 }
 
-/// Reads the files that exist. One that exists but cannot be read is an error: it may hold the line
+/// Opens the files that exist. One that exists but cannot be read is an error: it may hold the line
 /// that revokes a key.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<File>, (PathBuf, io::Error)> {
+pub(super) fn open(paths: &[PathBuf]) -> Result<Vec<File>, (PathBuf, io::Error)> {
     let mut files = Vec::new();
     for path in paths {
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                files.push(File { path: path.clone(), text: String::from_utf8_lossy(&bytes).into_owned() });
-            }
+        match std::fs::File::open(path) {
+            Ok(file) => files.push(File { path: path.clone(), text: Box::new(BufReader::new(file)) }),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return Err((path.clone(), error)),
         }
@@ -77,30 +76,52 @@ pub(super) enum Verdict {
     Unknown(Vec<KnownKey>),
 }
 
-/// Collects what the files say about a host and port.
-pub(super) fn look_up(files: &[File], host: &str, port: u16) -> Known {
-    let name = name(host, port);
-    let mut known = Known::default();
-    for file in files {
-        for (n, text) in file.text.lines().enumerate() {
-            // A line that cannot be read says nothing, and must not hide the others.
-            let Some(entry) = parse(text) else { continue };
-            if !matches(entry.host_patterns(), &name) {
-                continue;
+/// Collects what the files say about each of these hosts and ports. Line by line: hundreds of hosts look, into files that
+/// name hundreds.
+pub(super) fn look_up<const N: usize>(
+    files: Vec<File>,
+    hosts: [(&str, u16); N],
+) -> Result<[Known; N], (PathBuf, io::Error)> {
+    let names = hosts.map(|(host, port)| name(host, port));
+    let mut known = [(); N].map(|()| Known::default());
+    for File { path, mut text } in files {
+        let (mut bytes, mut n) = (Vec::new(), 0);
+        loop {
+            bytes.clear();
+            match text.read_until(b'\n', &mut bytes) {
+                Ok(0) => break,
+                Ok(_) => n += 1,
+                Err(error) => return Err((path, error)),
             }
-            let line = Line { key: entry.public_key().clone(), file: file.path.clone(), line: n + 1 };
-            match entry.marker() {
-                None => known.keys.push(line),
-                Some(Marker::Revoked) => known.revoked.push(line),
-                // Vouches for certificates, and these are not asked for.
-                Some(Marker::CertAuthority) => {}
+            let line = String::from_utf8_lossy(&bytes);
+            for (name, known) in names.iter().zip(&mut known) {
+                known.take(&line, name, &path, n);
             }
         }
     }
-    known
+    // They are kept for as long as the connection.
+    known.iter_mut().for_each(|known| known.keys.shrink_to_fit());
+    Ok(known)
 }
 
 impl Known {
+    /// Notes what a line says about the host of that name.
+    fn take(&mut self, text: &str, name: &str, file: &Path, n: usize) {
+        // Few lines are about it, and to read the key of one takes longest.
+        if !patterns(text).is_some_and(|patterns| matches(&patterns, name)) {
+            return;
+        }
+        // A line that cannot be read says nothing, and must not hide the others.
+        let Some(entry) = parse(text) else { return };
+        let line = Line { key: entry.public_key().clone(), file: file.to_owned(), line: n };
+        match entry.marker() {
+            None => self.keys.push(line),
+            Some(Marker::Revoked) => self.revoked.push(line),
+            // Vouches for certificates, and these are not asked for.
+            Some(Marker::CertAuthority) => {}
+        }
+    }
+
     /// Judges the key that the host presents.
     pub(super) fn judge(&self, presented: &PublicKey) -> Verdict {
         // Comparing whole keys would compare their comments too.
@@ -151,13 +172,26 @@ fn name(host: &str, port: u16) -> String {
     }
 }
 
-/// Reads a line, in any spacing. None for comments and for what cannot be read.
+/// The first words of a line, in any spacing: a marker, if there is one, the names, the key's type and the key. None of a
+/// comment.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split_ascii_whitespace();
+    let is_comment = words.clone().next().is_some_and(|word| word.starts_with('#'));
+    words.take(if is_comment { 0 } else { 3 + usize::from(is_marked(line)) })
+}
+
+fn is_marked(line: &str) -> bool {
+    line.trim_ascii_start().starts_with('@')
+}
+
+/// Reads of which hosts a line is.
+fn patterns(line: &str) -> Option<HostPatterns> {
+    words(line).nth(usize::from(is_marked(line)))?.parse().ok()
+}
+
+/// Reads a line. None for comments and for what cannot be read.
 fn parse(line: &str) -> Option<Entry> {
-    let mut fields = line.split_ascii_whitespace();
-    let first = fields.next().filter(|field| !field.starts_with('#'))?;
-    let marked = first.starts_with('@');
-    let words: Vec<_> = std::iter::once(first).chain(fields.take(if marked { 3 } else { 2 })).collect();
-    words.join(" ").parse().ok()
+    words(line).collect::<Vec<_>>().join(" ").parse().ok()
 }
 
 fn matches(patterns: &HostPatterns, name: &str) -> bool {

@@ -12,8 +12,16 @@ fn key(text: &str) -> PublicKey {
 }
 
 fn files(texts: &[&str]) -> Vec<File> {
-    let named = |(n, text): (usize, &&str)| File { path: format!("f{n}").into(), text: (*text).to_owned() };
+    let named = |(n, text): (usize, &&str)| File {
+        path: format!("f{n}").into(),
+        text: Box::new(io::Cursor::new((*text).to_owned())),
+    };
     texts.iter().enumerate().map(named).collect()
+}
+
+fn known(files: Vec<File>, host: &str, port: u16) -> Known {
+    let [known] = look_up(files, [(host, port)]).unwrap();
+    known
 }
 
 /// What the files say about `host:port` presenting `presented`, in a word and with the places.
@@ -22,7 +30,7 @@ fn verdict(texts: &[&str], host: &str, port: u16, presented: &str) -> String {
         let places: Vec<_> = keys.iter().map(|key| format!("{}:{}", key.file.display(), key.line)).collect();
         places.join(" ")
     };
-    match look_up(&files(texts), host, port).judge(&key(presented)) {
+    match known(files(texts), host, port).judge(&key(presented)) {
         Verdict::Known => "known".to_owned(),
         Verdict::Revoked(key) => format!("revoked {}", places(&[key])),
         Verdict::Changed(keys) => format!("changed {}", places(&keys)),
@@ -187,7 +195,7 @@ fn a_pattern_made_to_take_long_does_not() {
 #[test]
 fn types_are_those_of_keys_that_count_in_the_order_of_the_files() {
     let text = format!("web {ECDSA}\nweb {ED1}\nweb {ED2}\n@revoked web {ED1}\n");
-    let algorithms = look_up(&files(&[&text]), "web", 22).algorithms();
+    let algorithms = known(files(&[&text]), "web", 22).algorithms();
     let names: Vec<_> = algorithms.iter().map(Algorithm::as_str).collect();
     assert_eq!(names, ["ecdsa-sha2-nistp256", "ssh-ed25519"]);
 }
@@ -206,14 +214,15 @@ fn an_added_key_is_known_afterwards_and_spoils_no_line() {
     append(&path, "web", 22, &key(ED1)).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, format!("old line without a newline\nweb {ED1}\n"));
-    let read = read(&[dir.path().join("missing"), path.clone(), path.join("below a file")]).unwrap();
-    assert_eq!(read.len(), 1);
-    assert_eq!(look_up(&read, "web", 22).judge(&key(ED1)), Verdict::Known);
+    let files = open(&[dir.path().join("missing"), path.clone(), path.join("below a file")]).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(known(files, "web", 22).judge(&key(ED1)), Verdict::Known);
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, _) = read(&[dir.path().to_owned()]).unwrap_err();
+    let read = |path: &Path| look_up(open(&[path.to_owned()])?, [("web", 22)]);
+    let (path, _) = read(dir.path()).unwrap_err();
     assert_eq!(path, dir.path());
 }
