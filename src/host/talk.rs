@@ -12,7 +12,9 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+// A queue of the runtime's takes room for 32 from the start.
+use futures_channel::mpsc;
+use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +145,7 @@ impl Shared {
                     state.pending.iter().find(|(_, question)| question.announced).map(|(seq, _)| *seq);
                 for (seq, question) in &state.pending {
                     if !question.announced || first == Some(*seq) {
-                        let _ = question.replies.send(Reply::Say(say.clone()));
+                        let _ = question.replies.unbounded_send(Reply::Say(say.clone()));
                     }
                 }
             }
@@ -151,13 +153,13 @@ impl Shared {
                 state.last_answer = Some(Moment::now());
                 if let Some(question) = state.pending.remove(&seq) {
                     state.passed.extend(question.milestone);
-                    let _ = question.replies.send(Reply::Ok(question.trip));
+                    let _ = question.replies.unbounded_send(Reply::Ok(question.trip));
                 }
             }
             Line::Failed(seq, code) => {
                 state.last_answer = Some(Moment::now());
                 if let Some(question) = state.pending.remove(&seq) {
-                    let _ = question.replies.send(Reply::Failed(question.trip, code));
+                    let _ = question.replies.unbounded_send(Reply::Failed(question.trip, code));
                 }
             }
             Line::Hello(_) | Line::Noise | Line::WantsAgent => {}
@@ -169,11 +171,11 @@ impl Shared {
     fn say_again(&self, hello: [Bytes; 2], lines: &mpsc::UnboundedSender<Bytes>, asked: impl Fn() -> Trip) {
         let mut state = self.lock();
         for line in hello {
-            let _ = lines.send(line);
+            let _ = lines.unbounded_send(line);
         }
         for question in state.pending.values_mut() {
             question.trip = asked();
-            let _ = lines.send(question.line.clone());
+            let _ = lines.unbounded_send(question.line.clone());
         }
     }
 
@@ -222,21 +224,21 @@ impl Talk {
             }
         };
         let Exec { stdin, mut output } = connection.exec(&boot).await.map_err(channel)?;
-        let (lines, waiting) = mpsc::unbounded_channel();
+        let (lines, waiting) = mpsc::unbounded();
         // A host that has kept the agent needs no more than this; another one throws it away and asks.
-        let _ = lines.send(parcel.clone());
+        let _ = lines.unbounded_send(parcel.clone());
         let shared = Arc::new(Shared::default());
         let talk = Self { connection, shared: Arc::clone(&shared), lines, tasks: Mutex::default() };
         // Before anything is heard: the answer may be there in no time.
         let asked = first.map(|(intent, doing)| talk.send(intent, doing)).transpose()?;
         let reader = tokio::spawn({
-            let answers = talk.lines.downgrade();
+            let answers = talk.lines.clone();
             let (connection, booting) = (talk.connection.clone(), output.trip().clone());
             async move {
                 let mut lines = Lines::default();
-                let heard = |line: &str| match (Line::parse(line), answers.upgrade()) {
+                let heard = |line: &str| match Line::parse(line) {
                     // Packed only now: most hosts have kept it.
-                    (Line::WantsAgent, Some(answers)) => match agent::parcel() {
+                    Line::WantsAgent => match agent::parcel() {
                         Ok(agent) => {
                             booting.answered();
                             let hello = [agent, parcel.clone()];
@@ -244,7 +246,7 @@ impl Talk {
                         }
                         Err(error) => shared.give_up(&format!("packing the agent: {error}\n")),
                     },
-                    (line, _) => shared.take(line),
+                    line => shared.take(line),
                 };
                 while let Some(chunk) = output.next().await {
                     match chunk {
@@ -294,7 +296,7 @@ impl Talk {
         announced: bool,
         milestone: Option<Milestone>,
     ) -> Result<Asked, HostError> {
-        let (sender, replies) = mpsc::unbounded_channel();
+        let (sender, replies) = mpsc::unbounded();
         let mut state = self.shared.lock();
         if state.gone {
             return Err(self.lost(doing, &state));
@@ -304,7 +306,7 @@ impl Talk {
         let trip = self.connection.asked();
         let line = Bytes::from(format!("{seq} {intent}\n"));
         // Under the same lock: said once, or once more after the agent, and never twice to one that hears.
-        let sent = self.lines.send(line.clone());
+        let sent = self.lines.unbounded_send(line.clone());
         sent.map_err(|_| self.lost(doing, &state))?;
         state.pending.insert(seq, Question { line, replies: sender, trip, announced, milestone });
         Ok(Asked { shared: Arc::clone(&self.shared), seq, replies })
@@ -334,7 +336,7 @@ impl Talk {
         let unheard = std::mem::take(&mut self.shared.lock().unheard);
         unheard.into_iter().for_each(heard);
         let talk = async {
-            while let Some(reply) = asked.replies.recv().await {
+            while let Some(reply) = asked.replies.next().await {
                 match reply {
                     Reply::Say(say) => heard(say),
                     Reply::Ok(trip) => return Some((trip, Ok(()))),
@@ -390,7 +392,7 @@ impl Talk {
         let lines = self.lines.clone();
         let ticker = tokio::spawn(async move {
             // Number 0 is nobody's question; its answer only shows that the guardian lives.
-            while lines.send(Bytes::from_static(b"0 hb\n")).is_ok() {
+            while lines.unbounded_send(Bytes::from_static(b"0 hb\n")).is_ok() {
                 tokio::time::sleep(interval).await;
             }
         });
@@ -399,7 +401,7 @@ impl Talk {
 }
 
 async fn write_lines(mut stdin: ExecStdin, mut waiting: mpsc::UnboundedReceiver<Bytes>) {
-    while let Some(line) = waiting.recv().await {
+    while let Some(line) = waiting.next().await {
         if stdin.write(line).await.is_err() {
             return;
         }

@@ -11,12 +11,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+// A queue of the runtime's takes room for 32 from the start.
+use futures_channel::mpsc;
+use futures_util::StreamExt as _;
 use russh::ChannelMsg;
 use russh::ChannelReadHalf;
 use russh::ChannelWriteHalf;
 use russh::client::Msg;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -159,7 +161,7 @@ impl ExecOutput {
 
     /// Returns what the command writes, as it comes, then how it ended, then nothing.
     pub async fn next(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.recv().await?;
+        let chunk = self.chunks.next().await?;
         if let Chunk::Stdout(bytes) | Chunk::Stderr(bytes) = &chunk {
             self.channel.unread.fetch_sub(bytes.len(), Ordering::Relaxed);
         }
@@ -185,7 +187,7 @@ pub(super) fn start(
         eof: AtomicBool::new(false),
         unread: AtomicUsize::new(0),
     });
-    let (sender, chunks) = mpsc::unbounded_channel();
+    let (sender, chunks) = mpsc::unbounded();
     let (stdin_gone, output_gone) = (CancellationToken::new(), CancellationToken::new());
     let exec = Exec {
         stdin: ExecStdin { channel: Arc::clone(&channel), _gone: stdin_gone.clone().drop_guard() },
@@ -271,7 +273,7 @@ async fn empty(
         let _ = channel.write.close().await;
     }
     // Nobody may be interested any more.
-    let _ = sender.send(Chunk::Ended(exit));
+    let _ = sender.unbounded_send(Chunk::Ended(exit));
 }
 
 /// Ends the command's input, in a task of its own: the library may be waiting for messages to be taken
@@ -298,7 +300,7 @@ fn keep(channel: &Shared, sender: &mpsc::UnboundedSender<Chunk>, chunk: Chunk) -
     }
     let behind = channel.unread.fetch_add(size, Ordering::Relaxed) + size;
     behind <= UNREAD && {
-        let _ = sender.send(chunk);
+        let _ = sender.unbounded_send(chunk);
         true
     }
 }
