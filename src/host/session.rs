@@ -238,7 +238,8 @@ impl Session {
             97 => return HostError::AlreadyCommitted,
             98 => "the guardian is busy or is putting the host back".to_owned(),
             96 => "somebody ordered the host to be put back (with `unlock --force`)".to_owned(),
-            _ => self.written(action).await,
+            // Few actions fail, but whatever acts would have the room for it.
+            _ => Box::pin(self.written(action)).await,
         };
         let mut lines = output.lines().filter(|line| !line.trim().is_empty());
         // A revert tries every step whatever became of the one before, and sums up at its end.

@@ -2,6 +2,7 @@
 //! neither how keys are chosen nor how a host is recognised.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -96,7 +97,7 @@ async fn attempt(
 ) -> Result<Connection, ConnectError> {
     let stage = Mutex::new(Stage::Resolve);
     let enter = |next| *stage.lock().unwrap_or_else(PoisonError::into_inner) = next;
-    let stages = async {
+    let stages = pin!(async {
         let addresses = tcp::resolve(target).await?;
         enter(Stage::Tcp);
         let meter = Meter::default();
@@ -106,13 +107,15 @@ async fn attempt(
         let config = Arc::new(config(&recognition.algorithms()));
         let fate = Fate::new(target.name.clone());
         let (target_, asking_) = (target.clone(), asking.clone());
-        let client = Client { target: target_, recognition, asking: asking_, fate: Arc::clone(&fate) };
+        // The library keeps several copies of what it is handed.
+        let client =
+            Box::new(Client { target: target_, recognition, asking: asking_, fate: Arc::clone(&fate) });
         let connected = client::connect_stream(config, stream, client).await;
         let mut handle = connected.map_err(|failure| explain(target, failure))?;
         enter(Stage::Login);
         login::login(&mut handle, target, settings, surroundings, asking, &fate).await?;
         Ok(Connection::new(handle, fate, meter))
-    };
+    });
     watch.limit(settings.connect_timeout, stages).await.unwrap_or_else(|| {
         let stage = *stage.lock().unwrap_or_else(PoisonError::into_inner);
         let (host, limit) = (target.name.clone(), settings.connect_timeout);
@@ -151,7 +154,7 @@ fn known_hosts_files(settings: &Settings, surroundings: &Surroundings) -> (Vec<P
 fn explain(target: &Target, failure: Failure) -> ConnectError {
     let host = target.name.clone();
     match failure {
-        Failure::Refused(error) => error,
+        Failure::Refused(error) => *error,
         Failure::Library(error @ (russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect)) => {
             ConnectError::Closed { host, stage: Stage::KeyExchange, source: error.into() }
         }

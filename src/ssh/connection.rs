@@ -16,7 +16,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::ChannelError;
@@ -52,11 +52,11 @@ pub struct Connection {
 }
 
 struct Inner {
-    handle: Handle<Client>,
+    handle: Handle<Box<Client>>,
     fate: Arc<Fate>,
     channels: Arc<Semaphore>,
     /// A shell that was started before anybody needed it.
-    spare: Mutex<Option<(Trip, JoinHandle<Option<Exec>>)>>,
+    spare: Mutex<Option<(Trip, oneshot::Receiver<Exec>)>>,
     meter: Meter,
 }
 
@@ -121,7 +121,7 @@ enum To {
 }
 
 impl Connection {
-    pub(super) fn new(handle: Handle<Client>, fate: Arc<Fate>, meter: Meter) -> Self {
+    pub(super) fn new(handle: Handle<Box<Client>>, fate: Arc<Fate>, meter: Meter) -> Self {
         let channels = Arc::new(Semaphore::new(CHANNELS));
         Self { inner: Arc::new(Inner { handle, fate, channels, spare: Mutex::default(), meter }) }
     }
@@ -145,11 +145,18 @@ impl Connection {
             return;
         }
         let (inner, channels) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.channels));
-        let starting = tokio::spawn(async move {
+        let start = async move {
             let permit = channels.try_acquire_owned().ok()?;
             let inner = inner.upgrade()?;
             let channel = inner.handle.channel_open_session().await.ok()?;
             inner.start(channel, permit, Command::sh(COMMAND_TO_COME, []).to_string()).await.ok()
+        };
+        // Not in the task's own result, for which all that it took would be kept.
+        let (started, starting) = oneshot::channel();
+        tokio::spawn(async move {
+            if let Some(exec) = start.await {
+                let _ = started.send(exec);
+            }
         });
         *spare = Some((self.asked(), starting));
     }
@@ -164,7 +171,7 @@ impl Connection {
         // behind. What nobody waits for is dropped, and thereby closed.
         let opening = tokio::spawn(async move {
             if let Some((trip, starting)) = spare.flatten() {
-                let started = starting.await.ok().flatten();
+                let started = starting.await.ok();
                 trip.answered();
                 if let Some(mut exec) = started {
                     exec.output.ask(inner.meter.asked());

@@ -118,7 +118,7 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.ended.cancelled() => Err(self.over()),
-            sent = self.write.eof() => sent.map_err(|_| self.fate.lost()),
+            sent = Box::pin(self.write.eof()) => sent.map_err(|_| self.fate.lost()),
         }
     }
 
@@ -134,11 +134,13 @@ impl ExecStdin {
     /// Sends bytes to the command; waits while it reads more slowly than they come. Fails, and never
     /// hangs, when the command has ended or the connection is gone.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), ChannelError> {
+        // What one write takes would otherwise be part of everything that may come to write.
+        let sending = Box::pin(self.channel.write.data_bytes(bytes));
         // The library waits for the window for ever; only the reading half sees the end.
         tokio::select! {
             biased;
             () = self.channel.ended.cancelled() => Err(self.channel.over()),
-            sent = self.channel.write.data_bytes(bytes) => sent.map_err(|_| self.channel.fate.lost()),
+            sent = sending => sent.map_err(|_| self.channel.fate.lost()),
         }
     }
 
@@ -270,7 +272,7 @@ async fn empty(
     drop(read);
     if !closed {
         // It may wait behind a blocked socket; the connection's own limits end that.
-        let _ = channel.write.close().await;
+        let _ = Box::pin(channel.write.close()).await;
     }
     // Nobody may be interested any more.
     let _ = sender.unbounded_send(Chunk::Ended(exit));

@@ -79,8 +79,8 @@ impl Recognition {
 /// Why the SSH library was told to stop, or stopped by itself.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// We said no.
-    Refused(ConnectError),
+    /// We said no. Wherever the library may fail it has the room for this.
+    Refused(Box<ConnectError>),
     /// It said no.
     Library(russh::Error),
 }
@@ -155,12 +155,13 @@ fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-impl client::Handler for Client {
+impl client::Handler for Box<Client> {
     type Error = Failure;
 
     async fn check_server_key(&mut self, presented: &PublicKeyOrCertificate) -> Result<bool, Failure> {
         // Host certificates are not asked for; a host that sends one anyway is judged by its key.
-        self.recognise(&presented.public_key()).await.map(|()| true).map_err(Failure::Refused)
+        let recognised = Box::pin(self.recognise(&presented.public_key())).await;
+        recognised.map(|()| true).map_err(|error| Failure::Refused(Box::new(error)))
     }
 
     async fn kex_done(
@@ -172,10 +173,10 @@ impl client::Handler for Client {
         // Without strict key exchange this cipher lets somebody in between drop messages (Terrapin,
         // CVE-2023-48795).
         if names.cipher == russh::cipher::CHACHA20_POLY1305 && !names.strict_kex() {
-            return Err(Failure::Refused(ConnectError::KeyExchange {
+            return Err(Failure::Refused(Box::new(ConnectError::KeyExchange {
                 host: self.host(),
                 source: "the host offers no safe cipher: its sshd predates strict key exchange".into(),
-            }));
+            })));
         }
         Ok(())
     }

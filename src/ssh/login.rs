@@ -54,7 +54,7 @@ enum Answer {
 
 /// Logs in.
 pub(super) async fn login(
-    handle: &mut Handle<Client>,
+    handle: &mut Handle<Box<Client>>,
     target: &Target,
     settings: &Settings,
     surroundings: &Surroundings,
@@ -95,7 +95,7 @@ pub(super) async fn login(
 }
 
 struct Login<'a> {
-    handle: &'a mut Handle<Client>,
+    handle: &'a mut Handle<Box<Client>>,
     target: &'a Target,
     asking: &'a Asking,
     /// The hash for RSA signatures, once the host was asked; none when it knows only SHA-1.
