@@ -26,11 +26,11 @@ use crate::release::EntryKind;
 use crate::release::Manifest;
 
 /// No chunk but the last is smaller.
-const MIN: u64 = 1024 * 1024;
+const MIN: u64 = 512 * 1024;
 /// Beyond `MIN`, a chunk ends somewhere in so many bytes, or twice as many.
-const MEAN: u64 = 3072 * 1024;
+const MEAN: u64 = 1536 * 1024;
 /// No chunk is larger, but for the end of the tar.
-const MAX: u64 = 6 * 1024 * 1024;
+const MAX: u64 = 3 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 

@@ -110,7 +110,7 @@ impl Effort {
         match self {
             Self::Least => 1,
             Self::Usual => 3,
-            Self::More => 9,
+            Self::More => 6,
             Self::Most => 15,
         }
     }
