@@ -96,8 +96,9 @@ checks() {
     if [ "$1" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace; then
         about_now=$looked_now
         if try_lock; then
+            # Nobody may hear it any more; the lock is there all the same, and is the guardian's to free.
             say fact locked
-            return
+            return 0
         fi
         about_now=
     fi
