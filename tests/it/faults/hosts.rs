@@ -99,11 +99,6 @@ impl Hosts {
     pub(super) fn wire(&self, n: usize) -> &Wire {
         &self.wires[n - 1]
     }
-
-    /// Their process.
-    pub(super) fn pid(&self) -> i32 {
-        i32::try_from(self.process.id()).unwrap()
-    }
 }
 
 impl Drop for Hosts {
@@ -167,8 +162,8 @@ fn prepare(dir: &Path, n: usize, shell: Shell) {
             format!("{} sh", program.display())
         }
     };
-    // The agent comes to a shell that reads it and runs it, and never finds one that was kept; every other call names its
-    // paths.
+    // The agent comes to a shell that reads it and runs it, and never finds one that was kept, for the directory that it would
+    // be kept in is not there; every other call names its paths.
     write_program(
         &host.join("tools/sh"),
         &format!(
@@ -176,7 +171,7 @@ fn prepare(dir: &Path, n: usize, shell: Shell) {
     '-c '*'eval "$AGENT_TEXT"'*)
         boot=${{2%eval*}} name=$3 mark=$5
         shift 5
-        set -- "$name" {fs}{DEPLOY_TO}/.rdeploy/none "$mark" "$@"
+        set -- "$name" {fs}{DEPLOY_TO}/.rdeploy/none/agent "$mark" "$@"
         set -- -c "$boot"'AGENT_TEXT=$(cat {host}/prelude; printf "%s\n" "$AGENT_TEXT" | sed -f {host}/patch) && eval "$AGENT_TEXT"' "$@"
         ;;
     *)

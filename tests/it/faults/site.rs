@@ -17,10 +17,12 @@ use super::hosts::HOSTS;
 use super::hosts::Hosts;
 use super::hosts::Shell;
 use crate::support::project::DEPLOY_TO;
+use crate::support::project::PATIENCE;
 use crate::support::project::Project;
 use crate::support::project::Tree;
 use crate::support::project::eventually;
 use crate::support::project::names_in;
+use crate::support::project::processes_of;
 use crate::support::running::Running;
 
 /// How long a switched host waits for a client that says nothing, where one is going to say nothing.
@@ -133,7 +135,7 @@ status = '[ -s "$HOME/serves" ]'
         assert!(now[0].live.is_some() && now.iter().all(|host| *host == now[0]), "{now:?}\n{said}");
         assert_eq!(now[0].live, now[0].serves, "{said}");
         (1..=HOSTS).for_each(|n| self.is_clean_on(n));
-        self.is_quiet();
+        self.settles();
         said
     }
 
@@ -254,10 +256,14 @@ status = '[ -s "$HOME/serves" ]'
         fs::read_to_string(self.fault(n, "fired/pid")).unwrap_or_default().trim().to_owned()
     }
 
-    /// The process that the lock of host `n` names. It may be freed at any moment.
+    /// The lock of host `n`. It may be freed at any moment.
+    fn lock(&self, n: usize) -> Option<String> {
+        fs::read_to_string(self.tree(n).root.join(".rdeploy/lock")).ok()
+    }
+
+    /// The process that the lock of host `n` names.
     fn guardian(&self, n: usize) -> Option<i32> {
-        let lock = fs::read_to_string(self.tree(n).root.join(".rdeploy/lock")).ok()?;
-        lock.lines().find_map(|line| line.strip_prefix("pid="))?.parse().ok()
+        owner(&self.lock(n)?)
     }
 
     /// Whether host `n` has a lock whose owner lives.
@@ -265,9 +271,10 @@ status = '[ -s "$HOME/serves" ]'
         self.guardian(n).is_some_and(runs)
     }
 
-    /// Whether host `n` has the lock of an owner that is dead.
+    /// Whether host `n` has the lock of an owner that is dead, so that nobody will free it.
     pub(super) fn is_orphaned(&self, n: usize) -> bool {
-        self.tree(n).is_locked() && !self.is_guarded(n)
+        let lock = self.lock(n);
+        lock.as_deref().and_then(owner).is_some_and(|pid| !runs(pid)) && self.lock(n) == lock
     }
 
     /// Resets the connection of host `n`.
@@ -320,27 +327,27 @@ status = '[ -s "$HOME/serves" ]'
 
     // --- what is left ------------------------------------------------------------------------------
 
-    /// Waits until every guardian has ended, and nothing of an attempt runs any more. Where a guardian died
-    /// and nobody has taken over yet, what it had started may run until somebody does.
+    /// Waits until every guardian has ended, also one that had no lock yet, and nothing of an attempt runs any more. Where a
+    /// guardian died and nobody has taken over yet, what it had started may run until somebody does.
     pub(super) fn settles(&self) {
-        eventually("every host to free its lock", || (1..=HOSTS).all(|n| !self.is_guarded(n)));
-        if !(1..=HOSTS).any(|n| self.is_orphaned(n)) {
-            self.is_quiet();
-        }
-    }
-
-    fn is_quiet(&self) {
         let mut left = Vec::new();
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(20) {
-            left = self.project.processes();
-            left.retain(|(pid, _)| *pid != self.hosts.pid());
-            if left.is_empty() {
+        while began.elapsed() < PATIENCE {
+            // In this order: an owner that dies in between is then looked at again.
+            let guarded = (1..=HOSTS).any(|n| self.is_guarded(n));
+            left = (1..=HOSTS).filter(|n| !self.is_orphaned(*n)).flat_map(|n| self.running(n)).collect();
+            if left.is_empty() && !guarded {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("these are left running: {left:#?}");
+    }
+
+    /// What runs on host `n`.
+    fn running(&self, n: usize) -> Vec<(i32, String)> {
+        // With a slash at its end, so that host 1 is not host 10.
+        processes_of(&self.dir.join(format!("host{n}/")))
     }
 
     /// Nothing of an attempt lies on host `n`: no lock, no directory, no upload, no link, no half release.
@@ -380,6 +387,11 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// The process that a lock names.
+fn owner(lock: &str) -> Option<i32> {
+    lock.lines().find_map(|line| line.strip_prefix("pid="))?.parse().ok()
 }
 
 /// Whether a process runs; one that has ended but was not waited for does not.

@@ -179,27 +179,9 @@ impl Project {
         fs::read_to_string(newest.unwrap()).unwrap()
     }
 
-    /// What runs of this project: its directory is where it works, what it runs, or in what it was told.
+    /// What runs of this project.
     pub(crate) fn processes(&self) -> Vec<(i32, String)> {
-        let root = self.root.to_str().unwrap();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            let link = |name: &str| {
-                fs::read_link(entry.path().join(name)).map(|path| path.to_string_lossy().into_owned())
-            };
-            let text = |name: &str| {
-                fs::read(entry.path().join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            };
-            let cmdline = text("cmdline").unwrap_or_default();
-            let signs = [link("cwd"), link("exe"), text("environ"), Ok(cmdline.clone())];
-            if signs.iter().flatten().any(|sign| sign.contains(root)) {
-                found.push((pid, cmdline.replace('\0', " ").trim().to_owned()));
-            }
-        }
-        found
+        processes_of(&self.root)
     }
 
     /// Waits until nothing of the project runs any more; returns what does not end.
@@ -378,6 +360,29 @@ pub(crate) fn write_program(path: &Path, script: &str) {
 /// Where a program is that a tool of the same name stands before.
 pub(crate) fn real_program(name: &str) -> PathBuf {
     super::find_program(name).unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// What runs of a directory: it is where it works, what it runs, or in what it was told.
+pub(crate) fn processes_of(dir: &Path) -> Vec<(i32, String)> {
+    let dir = dir.to_str().unwrap();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let link = |name: &str| {
+            fs::read_link(entry.path().join(name)).map(|path| path.to_string_lossy().into_owned())
+        };
+        let text = |name: &str| {
+            fs::read(entry.path().join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let cmdline = text("cmdline").unwrap_or_default();
+        let signs = [link("cwd"), link("exe"), text("environ"), Ok(cmdline.clone())];
+        if signs.iter().flatten().any(|sign| sign.contains(dir)) {
+            found.push((pid, cmdline.replace('\0', " ").trim().to_owned()));
+        }
+    }
+    found
 }
 
 /// Waits until something is so.
