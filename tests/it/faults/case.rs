@@ -160,6 +160,10 @@ impl Case {
             !differ || said.contains("hosts run different releases"),
             "the next deploy does not see that hosts differ\n{said}\nbefore it\n{ended}"
         );
+        if differ {
+            // Each host would still go back to what it ran then, and a rollback asks which.
+            site.deploys();
+        }
         site.forget();
     }
 
