@@ -41,6 +41,7 @@ pub use self::delta::Deltas;
 pub use self::delta::Difference;
 pub use self::delta::Edits;
 pub use self::delta::Pack;
+pub use self::delta::Patch;
 pub use self::open::OpenError;
 pub use self::open::open;
 pub use self::pack::PackError;

@@ -10,7 +10,6 @@
 //! Where the host finds something else than was foreseen, what is missing follows in one more round.
 
 use std::future::Future;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -18,7 +17,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
 
 use super::HostError;
 use super::Progress;
@@ -27,14 +25,12 @@ use crate::artifact::Artifact;
 use crate::artifact::Codec;
 use crate::artifact::Difference;
 use crate::artifact::Pack;
+use crate::artifact::Patch;
 use crate::release::Digest;
 use crate::release::ReleaseId;
 
 /// An artifact that is smaller than its manifest and so much is sent whole rather than asked about.
 const SMALL: u64 = 16 * 1024;
-
-/// What a manifest has to be changed by is sent as it stands up to this size: to unzip it costs the host a process.
-const PLAIN_AT_MOST: u64 = 2 * 1024;
 
 /// What is sent over one channel.
 pub(super) enum Part {
@@ -142,7 +138,7 @@ pub(super) async fn upload<W: Wire>(
     let base = upload.base(there).await?;
     let received = match base {
         Some((release, digest, difference)) => upload.patch(release, digest, &difference, there).await?,
-        None if upload.is_worth_asking(there).await? => upload.ask("whole", there, None).await?,
+        None if upload.is_worth_asking(there).await? => upload.ask(there, None).await?,
         None => upload.all().await?,
     };
     let received = match received {
@@ -167,11 +163,12 @@ pub(super) fn reading(source: std::io::Error) -> HostError {
     HostError::Channel { doing: "reading the artifact", source: source.into() }
 }
 
-/// Returns what was gzipped, if that is small.
-fn plain(gzipped: &[u8]) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    GzDecoder::new(gzipped).take(PLAIN_AT_MOST + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= PLAIN_AT_MOST).then(|| bytes.into())
+/// What a host is told that a change of a manifest is, and its bytes.
+fn form(patch: &Patch) -> (&'static str, Bytes) {
+    match patch {
+        Patch::Plain(bytes) => ("lines", bytes.clone()),
+        Patch::Gzipped(bytes) => ("patch", bytes.clone()),
+    }
 }
 
 /// The releases to take files from: what is live, and the newest other one, which a failed deploy may have left.
@@ -228,7 +225,7 @@ impl<W: Wire> Upload<'_, W> {
         there: &Facts,
     ) -> Result<Received, HostError> {
         if self.resumed {
-            return self.ask("patch", there, Some((release, difference))).await;
+            return self.ask(there, Some((release, difference))).await;
         }
         // What large files become others by, where the host can do that.
         let edits = match self.codec {
@@ -242,10 +239,7 @@ impl<W: Wire> Upload<'_, W> {
             return self.all().await;
         }
         let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
-        let (form, patch) = match plain(&difference.patch) {
-            Some(lines) => ("lines", lines),
-            None => ("patch", difference.patch.clone()),
-        };
+        let (form, patch) = form(&difference.patch);
         let mut args = self.manifest_args(form, self.codec, Some(&patch), edits.tar.len()).await?;
         args.extend(self.sources(there, Some(release)));
         let parts = [Part::Bytes(patch), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
@@ -255,13 +249,12 @@ impl<W: Wire> Upload<'_, W> {
     /// No file at all: the host says what it needs.
     async fn ask(
         &mut self,
-        form: &str,
         there: &Facts,
         base: Option<(ReleaseId, &Difference)>,
     ) -> Result<Received, HostError> {
-        let manifest = match base {
-            Some((_, difference)) => difference.patch.clone(),
-            None => self.artifact.listed().await.map_err(reading)?,
+        let (form, manifest) = match base {
+            Some((_, difference)) => form(&difference.patch),
+            None => ("whole", self.artifact.listed().await.map_err(reading)?),
         };
         let mut args = self.manifest_args(form, self.codec, Some(&manifest), 0).await?;
         args.extend(self.sources(there, base.map(|(release, _)| release)));

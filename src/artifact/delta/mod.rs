@@ -43,11 +43,23 @@ use crate::release::Manifest;
 /// unless it can go with its neighbours. `take` of `host/sh/take.sh` counts in the same way.
 const MOVES: usize = 200;
 
+/// A change of a manifest of up to so many bytes travels as it stands: to unzip it costs a host a process.
+const PLAIN_AT_MOST: usize = 2 * 1024;
+
+/// What makes a manifest of another one, as it travels.
+#[derive(Clone, Debug)]
+pub enum Patch {
+    /// As it stands.
+    Plain(Bytes),
+    /// Gzipped.
+    Gzipped(Bytes),
+}
+
 /// What an artifact is to a host that has another release.
 #[derive(Debug)]
 pub struct Difference {
-    /// What makes the manifest of that release's, gzipped.
-    pub patch: Bytes,
+    /// What makes the manifest of that release's.
+    pub patch: Patch,
     /// The files that are not there.
     pub missing: Vec<u32>,
     /// Their sizes' sum.
@@ -218,7 +230,12 @@ fn gzipped(text: &[u8]) -> io::Result<Bytes> {
 }
 
 fn compare(base: &[u8], new: &Manifest) -> io::Result<Difference> {
-    let patch = gzipped(&release::patch(base, &new.to_bytes()))?;
+    let patch = release::patch(base, &new.to_bytes());
+    let patch = if patch.len() <= PLAIN_AT_MOST {
+        Patch::Plain(patch.into())
+    } else {
+        Patch::Gzipped(gzipped(&patch)?)
+    };
     let base = Manifest::from_bytes(base).map_err(io::Error::other)?;
     let missing = missing(&base, new);
     let size = |place: &u32| file(new.entries.get(*place as usize)?).map(|(_, size)| size);
