@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 // A queue of the runtime's takes room for 32 from the start.
 use futures_channel::mpsc;
+use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,9 @@ use crate::ssh::Trip;
 
 /// A guardian that talks to nobody says little; more than this is noise.
 const UNHEARD_AT_MOST: usize = 16;
+
+/// Up to so many bytes are worth a copy so that they go as one message.
+const LITTLE: usize = 2 << 10;
 
 /// How much may come with the start of a guardian. One argument of a program has 128 KiB at most.
 const EARLY_AT_MOST: usize = 32 << 10;
@@ -402,7 +406,14 @@ impl Talk {
 
 async fn write_lines(mut stdin: ExecStdin, mut waiting: mpsc::UnboundedReceiver<Bytes>) {
     while let Some(line) = waiting.next().await {
-        if stdin.write(line).await.is_err() {
+        let mut lines = line;
+        // What is told in one breath travels as one: each message takes a place in the library's queue, and a packet.
+        while lines.len() < LITTLE
+            && let Some(Some(line)) = waiting.next().now_or_never()
+        {
+            lines = [lines, line].concat().into();
+        }
+        if stdin.write(lines).await.is_err() {
             return;
         }
     }

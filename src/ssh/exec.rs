@@ -40,6 +40,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// connection, bounded.
 const UNREAD: usize = 64 << 20;
 
+/// Up to so many bytes are given to the connection piece by piece. It keeps, for as long as it lives, room for the most that it
+/// had to send at a time, and there may be hundreds of connections.
+const FEW: usize = 32 << 10;
+
+/// So many bytes fill two of TCP's segments, with what SSH adds.
+const PIECE: usize = 2848;
+
 /// A running command.
 #[derive(Debug)]
 pub struct Exec {
@@ -133,7 +140,18 @@ impl Shared {
 impl ExecStdin {
     /// Sends bytes to the command; waits while it reads more slowly than they come. Fails, and never
     /// hangs, when the command has ended or the connection is gone.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), ChannelError> {
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ChannelError> {
+        if bytes.len() <= FEW {
+            while bytes.len() > PIECE {
+                self.send(bytes.split_to(PIECE)).await?;
+                // It is on its way before the next one is given.
+                tokio::task::yield_now().await;
+            }
+        }
+        self.send(bytes).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), ChannelError> {
         // What one write takes would otherwise be part of everything that may come to write.
         let sending = Box::pin(self.channel.write.data_bytes(bytes));
         // The library waits for the window for ever; only the reading half sees the end.
