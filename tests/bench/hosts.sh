@@ -25,7 +25,8 @@ start_hosts() {
     # They live until nobody can write to them.
     exec {kept}> >(exec "$BENCH_EXAMPLES/bench-hosts" "$dir" "$count" >"$dir/said")
     {
-        printf 'app = "bench"\ndeploy_to = "/srv/bench"\nsupervisor = { kind = "none" }\n'
+        # What is pruned is looked for in all processes of a host, and here those are the processes of all hosts.
+        printf 'app = "bench"\ndeploy_to = "/srv/bench"\nsupervisor = { kind = "none" }\nkeep_releases = 50\n'
         printf '[ssh]\nidentity = ["%s/login_key"]\nknown_hosts = ["%s/known_hosts"]\n' "$dir" "$dir"
         printf 'connect_timeout = "5m"\n[env.prod]\nhosts = [\n'
         for ((n = 0; n < count; n++)); do

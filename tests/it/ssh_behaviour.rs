@@ -273,3 +273,13 @@ async fn a_port_can_be_reached(connection: &Connection) {
     assert!(matches!(refused, ChannelError::Refused { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&port.to_string()), "{refused}");
 }
+
+/// Cargo says nothing that stops anybody when a version is wanted that a patch does not fit.
+#[test]
+fn the_library_is_built_with_the_changed_copy_of_its_crate() {
+    let lock = include_str!("../../Cargo.lock");
+    let crates: Vec<&str> =
+        lock.split("[[package]]").filter(|text| text.contains("name = \"russh-util\"")).collect();
+    assert_eq!(crates.len(), 1, "{crates:?}");
+    assert!(!crates[0].contains("source = "), "it is the published one: {}", crates[0]);
+}
