@@ -64,6 +64,12 @@ impl Parcel {
         Self { content, codec: "plain", ..self }
     }
 
+    /// The same with the first bytes of its content alone.
+    pub(super) fn cut(&self, keep: usize) -> Self {
+        let content = self.content[..keep].to_vec();
+        Self { content, manifest: self.manifest.clone(), digest: self.digest.clone(), codec: self.codec }
+    }
+
     /// What `receive` is told of it, when everything is sent.
     pub(super) fn args(&self) -> [String; 5] {
         ["all", self.codec, &self.manifest.len().to_string(), "0", &self.digest].map(str::to_owned)

@@ -76,12 +76,7 @@ fn a_stream_that_was_cut_off_stops_the_deploy() {
         let big: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let whole = Parcel::new(&[(b"a", Item::File(big)), (b"b", Item::file("b"))]);
         for keep in [0, 10, whole.content.len() / 2, whole.content.len() - 4] {
-            let parcel = Parcel {
-                content: whole.content[..keep].to_vec(),
-                manifest: whole.manifest.clone(),
-                digest: whole.digest.clone(),
-                codec: whole.codec,
-            };
+            let parcel = whole.cut(keep);
             let (sent, failed) = prepare(rig, &format!("t{keep}"), &parcel);
             assert_eq!(sent, Some(1), "{keep} bytes");
             assert!(failed.unwrap().contains(NOT_ARRIVED), "{keep} bytes");
@@ -110,12 +105,7 @@ fn what_is_not_compressed_arrives_and_stops_the_deploy_where_it_was_cut_off() {
         for (n, (keep, expected)) in
             [(10_000, Some(1)), (before_b, Some(75)), (without_end, Some(0))].into_iter().enumerate()
         {
-            let parcel = Parcel {
-                content: whole.content[..keep].to_vec(),
-                manifest: whole.manifest.clone(),
-                digest: whole.digest.clone(),
-                codec: whole.codec,
-            };
+            let parcel = whole.cut(keep);
             let (sent, failed) = prepare(rig, &format!("t{n}"), &parcel);
             assert_eq!(sent, expected, "{keep} bytes");
             assert_eq!(failed.is_some(), expected != Some(0), "{keep} bytes");
