@@ -2,14 +2,15 @@
 //! manifest alone, and a change of one file moves no cut that is not near it: so the other chunks are the same as those
 //! of the artifact before, and need not be compressed again.
 //!
-//! A chunk ends with the end of a file, where that file's path and size say so; after `PIECE` bytes of a file's
-//! content; and before it would get larger than `MAX`.
+//! A chunk ends with a file, of those within its bounds the one that their paths and sizes say; and after `PIECE` bytes of
+//! a file's content.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -25,12 +26,15 @@ use crate::release::Entry;
 use crate::release::EntryKind;
 use crate::release::Manifest;
 
-/// No chunk but the last is smaller.
-const MIN: u64 = 512 * 1024;
-/// Beyond `MIN`, a chunk ends somewhere in so many bytes, or twice as many.
-const MEAN: u64 = 1536 * 1024;
-/// No chunk is larger, but for the end of the tar.
-const MAX: u64 = 3 * 1024 * 1024;
+/// How large a chunk may be, but for the last.
+type Sizes = RangeInclusive<u64>;
+
+/// At first: who waits has something soon, and a small tar is work for every core.
+const EARLY: Sizes = 512 * 1024..=3 * 1024 * 1024;
+/// Afterwards: the larger a chunk is, the more of it repeats what precedes it there.
+const LATE: Sizes = 2 * 1024 * 1024..=6 * 1024 * 1024;
+/// So much of a tar is early.
+const SOON: u64 = 8 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 
@@ -59,7 +63,7 @@ struct Span {
 
 /// Returns the chunks of the tar of a manifest.
 pub(super) fn chunks(manifest: &Manifest) -> Chunks<'_> {
-    Chunks { manifest, place: 0, offset: 0, is_over: false }
+    Chunks { manifest, place: 0, offset: 0, before: 0, is_over: false }
 }
 
 /// The chunks of a tar, in order.
@@ -68,6 +72,8 @@ pub(super) struct Chunks<'a> {
     place: usize,
     /// How much of the content of the file at `place` was cut already.
     offset: u64,
+    /// How much of the tar the chunks so far hold.
+    before: u64,
     is_over: bool,
 }
 
@@ -78,7 +84,16 @@ impl Iterator for Chunks<'_> {
         if self.is_over {
             return None;
         }
+        let chunk = self.cut(if self.before < SOON { &EARLY } else { &LATE });
+        self.before += chunk.bytes;
+        Some(chunk)
+    }
+}
+
+impl Chunks<'_> {
+    fn cut(&mut self, sizes: &Sizes) -> Chunk {
         let mut chunk = Chunk::default();
+        let mut best: Option<End> = None;
         while let Some(entry) = self.manifest.entries.get(self.place) {
             let size = size(entry);
             let head = if self.offset == 0 { tarball::header(entry) } else { Vec::new() };
@@ -86,33 +101,55 @@ impl Iterator for Chunks<'_> {
             let is_last = self.offset + bytes == size;
             let padding = if is_last { tarball::padding(size).len() as u64 } else { 0 };
             let whole = head.len() as u64 + bytes + padding;
-            if chunk.bytes > 0 && chunk.bytes + whole > MAX {
-                return Some(chunk);
+            if chunk.bytes > 0 && chunk.bytes + whole > *sizes.end() {
+                if let Some(end) = best {
+                    chunk.spans.truncate(end.spans);
+                    chunk.bytes = end.bytes;
+                    (self.place, self.offset) = (end.place, 0);
+                }
+                return chunk;
             }
             chunk.spans.push(Span { place: self.place, head, offset: self.offset, bytes, is_last });
             chunk.bytes += whole;
             if !is_last {
                 self.offset += bytes;
-                return Some(chunk);
+                return chunk;
             }
             (self.place, self.offset) = (self.place + 1, 0);
-            if chunk.bytes >= MIN && ends_with(entry) {
-                return Some(chunk);
+            if sizes.contains(&chunk.bytes) {
+                let end = End {
+                    score: score(entry),
+                    spans: chunk.spans.len(),
+                    bytes: chunk.bytes,
+                    place: self.place,
+                };
+                if best.as_ref().is_none_or(|best| end.score < best.score) {
+                    best = Some(end);
+                }
             }
         }
         self.is_over = true;
         chunk.is_end = true;
         chunk.bytes += tarball::END.len() as u64;
-        Some(chunk)
+        chunk
     }
 }
 
-/// Whether a chunk ends with this file, if it is large enough: the likelier, the larger the file is, so that chunks are
-/// as large whatever the files are. A change of content hardly ever changes it.
-fn ends_with(entry: &Entry) -> bool {
-    let weight = 1_u64 << (tarball::padded(entry) + 512).ilog2();
+/// Where a chunk may end.
+struct End {
+    score: u64,
+    spans: usize,
+    bytes: u64,
+    /// Where the next one begins.
+    place: usize,
+}
+
+/// A chunk ends with the file of the lowest score. Two that begin at different places are likely to find the same one, so
+/// after a cut that moved the next ones are as they were. The larger a file, the lower its score, so that any byte is as
+/// likely to be the end whatever the files are; a change of content hardly ever changes it.
+fn score(entry: &Entry) -> u64 {
     let hash = Sha256::digest(&entry.path).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
-    hash % MEAN < weight
+    hash / (tarball::padded(entry) + 512)
 }
 
 fn size(entry: &Entry) -> u64 {

@@ -1,4 +1,5 @@
-//! Owns compression: a stream of bytes becomes a compressed one, made with every core, and never held whole in memory. How one chunk is compressed is in `press.rs`. Knows nothing of tar.
+//! Owns compression: a stream of bytes becomes a compressed one, made with several cores, and never held whole in memory.
+//! How one chunk is compressed is in `press.rs`. Knows nothing of tar.
 //!
 //! The stream is cut into chunks that are compressed on their own, and simply put one after the other. That costs
 //! some percent in size, makes the output the same whatever the number of threads, and lets a chunk that was
@@ -76,7 +77,7 @@ impl<'a, L, E> Queue<'a, L, E> {
     }
 }
 
-/// Makes blocks on every core, and writes them to `out` in the order in which `produce` handed them over, with what
+/// Makes blocks on several cores, and writes them to `out` in the order in which `produce` handed them over, with what
 /// makes them one stream of that format. `wrote` is told each block and how much was written with it.
 pub(super) fn run<'a, W: Write + Send, L: Send + 'a, E: Send + 'a>(
     codec: Codec,
@@ -85,7 +86,7 @@ pub(super) fn run<'a, W: Write + Send, L: Send + 'a, E: Send + 'a>(
     produce: impl FnOnce(&mut Queue<'a, L, E>),
 ) -> Result<Written, CompressError<E>> {
     // Each holds some megabytes, and these are faster together than any disk or link.
-    let workers = threads().min(8);
+    let workers = threads().min(if codec == Codec::Gzip { 8 } else { 4 });
     // The bounds are what limits memory: at most that many chunks wait or are being worked on.
     let (jobs, job_queue) = mpsc::sync_channel::<Job<'a, L, E>>(1);
     // The writer waits for one, and another waits for room here.
@@ -288,6 +289,24 @@ mod tests {
             assert!(inside(&dense[CHUNK / 2..CHUNK / 2 + 1000]), "{how:?}");
             assert!(!inside(&data[..CHUNK / 2]), "{how:?}");
             assert!(out.len() < data.len(), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn what_repeats_far_away_in_a_large_chunk_takes_next_to_nothing() {
+        let once = sample(3 * CHUNK);
+        for effort in [Effort::Least, Effort::Usual, Effort::More] {
+            let pressed = |data: &[u8]| {
+                let mut chunk = Buffer::with_room(data.len()).unwrap();
+                chunk.write_all(data).unwrap();
+                Press::new(Codec::Zstd).block(chunk, effort, ()).unwrap().compressed
+            };
+            let twice = [&once[..], &once[..]].concat();
+            let compressed = pressed(&twice);
+            assert!(compressed.len() < pressed(&once).len() + 4096, "{effort:?}: {}", compressed.len());
+            let mut back = Vec::new();
+            Codec::Zstd.reader(&compressed[..]).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == twice, "{effort:?}");
         }
     }
 

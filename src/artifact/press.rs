@@ -16,6 +16,7 @@ use flate2::FlushCompress;
 use serde::Deserialize;
 use serde::Serialize;
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 use super::buffer::Buffer;
 use super::compress::Block;
@@ -179,7 +180,16 @@ pub(super) fn room(bytes: usize) -> usize {
     bytes + bytes / 100 + 1024
 }
 
+/// In a chunk larger than this, what is repeated is looked for in all of it: in trees, it is often far away (the same
+/// dependency in two places). What compresses at these levels looks no further by itself.
+const NEAR: usize = 2 * 1024 * 1024;
+/// So far, as a power of two: 8 MiB, which every reader of the format is asked to manage (RFC 8878, 3.1.1.1.2).
+const WINDOW: u32 = 23;
+
 fn squeezed(press: &mut Compressor<'_>, chunk: &[u8]) -> io::Result<Buffer> {
+    let is_far = chunk.len() > NEAR;
+    press.set_parameter(CParameter::EnableLongDistanceMatching(is_far))?;
+    press.set_parameter(CParameter::WindowLog(if is_far { WINDOW } else { 0 }))?;
     let mut out = Buffer::with_room(room(chunk.len()))?;
     let size = press.compress_to_buffer(chunk, out.spare())?;
     out.filled(size);
@@ -203,7 +213,7 @@ fn deflate(deflate: &mut Compress, chunk: &[u8]) -> io::Result<Buffer> {
 }
 
 /// A chunk as a zstd frame of blocks that are not compressed (RFC 8878, 3.1.1). In its own memory: several of these are
-/// made at a time, and each may have three megabytes.
+/// made at a time, and each may have six megabytes.
 fn raw(mut chunk: Buffer) -> io::Result<Buffer> {
     let size = chunk.len();
     let blocks = size.div_ceil(RAW);
