@@ -83,7 +83,8 @@ pub enum EventKind {
     LocalCommandFinished { command: String, duration: Duration },
     /// Files were read and packed so far.
     PackProgressed { files: u64, bytes: u64 },
-    /// There is an artifact (made, or found in the cache, unchanged). How large it is `compressed` may not be known yet.
+    /// There is an artifact (made, or found in the cache, unchanged). How large it is `compressed` may not be known
+    /// yet.
     ArtifactPacked { digest: String, files: usize, bytes: u64, compressed: Option<u64>, reused: bool },
     /// What was not known yet then.
     ArtifactStored { compressed: u64 },
@@ -128,8 +129,8 @@ pub enum EventKind {
     Failed { host: Option<String>, error: String, hint: Option<String>, output: Option<String> },
     /// A host has done what was asked of it, and goes on when something else has come to its end.
     HostWaiting { host: String, wait: Wait },
-    /// What the connection to a host has cost: how many answers had to be waited for one after the other since the login,
-    /// and the bytes on the wire, the login's and the encryption's among them.
+    /// What the connection to a host has cost: how many answers had to be waited for one after the other since the
+    /// login, and the bytes on the wire, the login's and the encryption's among them.
     HostTraffic { host: String, round_trips: u32, sent: u64, received: u64 },
     /// The user asked to stop (Ctrl-C, SIGTERM); hosts are being put back.
     Interrupted,

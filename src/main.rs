@@ -6,8 +6,8 @@ use rdeploy::cli;
 use rdeploy::report;
 use rdeploy::ssh;
 
-/// How many threads wait for files and names at most. Hundreds of hosts are sent the same at the same moment; a thread for
-/// each would take twice the memory that a host does.
+/// How many threads wait for files and names at most. Hundreds of hosts are sent the same at the same moment; a thread
+/// for each would take twice the memory that a host does.
 const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {

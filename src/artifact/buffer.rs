@@ -1,5 +1,5 @@
-//! Owns the memory that a chunk lies in: taken from the system for itself, and given back to it. An allocator would keep
-//! what is freed: of a few chunks at a time, of some megabytes each, as much again as is in use.
+//! Owns the memory that a chunk lies in: taken from the system for itself, and given back to it. An allocator would
+//! keep what is freed: of a few chunks at a time, of some megabytes each, as much again as is in use.
 
 use std::io;
 use std::io::Read;
@@ -9,8 +9,8 @@ use std::ops::DerefMut;
 
 use memmap2::MmapMut;
 
-/// How much memory is asked for at a time when it is about to be filled. Left to itself, the system hands out each page when
-/// it is first touched, which for a chunk that is only read and written costs as much as both.
+/// How much memory is asked for at a time when it is about to be filled. Left to itself, the system hands out each page
+/// when it is first touched, which for a chunk that is only read and written costs as much as both.
 const STEP: usize = 256 * 1024;
 
 /// Bytes, and room for more.

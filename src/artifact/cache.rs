@@ -1,4 +1,5 @@
-//! Owns the user's cache of artifacts: `DIGEST.tar.zst` (or `DIGEST.tar`, of what does not compress), `DIGEST.chunks`, `DIGEST.manifest` and `DIGEST.json` each.
+//! Owns the user's cache of artifacts: `DIGEST.tar.zst` (or `DIGEST.tar`, of what does not compress), `DIGEST.chunks`,
+//! `DIGEST.manifest` and `DIGEST.json` each.
 //!
 //! Several rdeploys may use it at once without a lock: files come into place by a rename, the `.json`
 //! last, and what is missing or does not have the digest written there counts as not cached. So

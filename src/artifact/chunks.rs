@@ -2,8 +2,8 @@
 //! manifest alone, and a change of one file moves no cut that is not near it: so the other chunks are the same as those
 //! of the artifact before, and need not be compressed again.
 //!
-//! A chunk ends with a file, of those within its bounds the one that their paths and sizes say; and after `PIECE` bytes of
-//! a file's content.
+//! A chunk ends with a file, of those within its bounds the one that their paths and sizes say; and after `PIECE` bytes
+//! of a file's content.
 
 #[cfg(test)]
 mod tests;
@@ -144,9 +144,9 @@ struct End {
     place: usize,
 }
 
-/// A chunk ends with the file of the lowest score. Two that begin at different places are likely to find the same one, so
-/// after a cut that moved the next ones are as they were. The larger a file, the lower its score, so that any byte is as
-/// likely to be the end whatever the files are; a change of content hardly ever changes it.
+/// A chunk ends with the file of the lowest score. Two that begin at different places are likely to find the same one,
+/// so after a cut that moved the next ones are as they were. The larger a file, the lower its score, so that any byte
+/// is as likely to be the end whatever the files are; a change of content hardly ever changes it.
 fn score(entry: &Entry) -> u64 {
     let hash = Sha256::digest(&entry.path).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
     hash / (tarball::padded(entry) + 512)

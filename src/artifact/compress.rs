@@ -1,5 +1,5 @@
-//! Owns compression: a stream of bytes becomes a compressed one, made with several cores, and never held whole in memory.
-//! How one chunk is compressed is in `press.rs`. Knows nothing of tar.
+//! Owns compression: a stream of bytes becomes a compressed one, made with several cores, and never held whole in
+//! memory. How one chunk is compressed is in `press.rs`. Knows nothing of tar.
 //!
 //! The stream is cut into chunks that are compressed on their own, and simply put one after the other. That costs
 //! some percent in size, makes the output the same whatever the number of threads, and lets a chunk that was

@@ -1,5 +1,5 @@
-//! Owns whether compressing a whole artifact is worth anything: what is dense already (images, archives, media) only keeps
-//! both sides busy on its way through a compressor.
+//! Owns whether compressing a whole artifact is worth anything: what is dense already (images, archives, media) only
+//! keeps both sides busy on its way through a compressor.
 
 use std::io;
 use std::io::Read as _;

@@ -1,6 +1,6 @@
-//! Owns what earlier runs know of a source's files: the digest of each, and of its pieces, believed for as long as the file cannot have
-//! been written to since. One file a source in the cache's directory, replaced by a rename; what is damaged, another
-//! source's or of before the last start of this machine counts as not there.
+//! Owns what earlier runs know of a source's files: the digest of each, and of its pieces, believed for as long as the
+//! file cannot have been written to since. One file a source in the cache's directory, replaced by a rename; what is
+//! damaged, another source's or of before the last start of this machine counts as not there.
 //!
 //! Whoever writes to a file changes its ctime, which nobody can set back. But clocks tick: a file that is written to
 //! right after it was hashed may keep its times. So a digest is kept only of files that were left alone for a while

@@ -1,5 +1,5 @@
-//! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack. It is an artifact
-//! as soon as its manifest is known; that it gets into the cache is waited for by whoever needs it there.
+//! Owns making an artifact from a project: choose, hash, and only if the cache does not have it, pack. It is an
+//! artifact as soon as its manifest is known; that it gets into the cache is waited for by whoever needs it there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

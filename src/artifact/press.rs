@@ -1,9 +1,8 @@
-//! Owns how one chunk is compressed, in the formats that hosts can read: zstd, gzip where they know nothing better, and as
-//! it is.
-//! Chunks put one after the other are one stream of the format.
+//! Owns how one chunk is compressed, in the formats that hosts can read: zstd, gzip where they know nothing better, and
+//! as it is. Chunks put one after the other are one stream of the format.
 //!
-//! In gzip, a chunk ends on a byte boundary (a sync flush); in zstd it is a frame. One that samples say is dense already
-//! (archives, images, ciphertext) is stored as it is, which costs hardly more than copying it.
+//! In gzip, a chunk ends on a byte boundary (a sync flush); in zstd it is a frame. One that samples say is dense
+//! already (archives, images, ciphertext) is stored as it is, which costs hardly more than copying it.
 
 use std::io;
 use std::io::Read;

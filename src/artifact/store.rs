@@ -1,5 +1,6 @@
-//! Owns making the artifact of a manifest: the tar is compressed into the cache while others go on with it, chunk by chunk; those that an artifact made earlier has too are copied. Contents
-//! are compared with the manifest each time they are read. Where they come from is the caller's.
+//! Owns making the artifact of a manifest: the tar is compressed into the cache while others go on with it, chunk by
+//! chunk; those that an artifact made earlier has too are copied. Contents are compared with the manifest each time
+//! they are read. Where they come from is the caller's.
 
 #[cfg(test)]
 mod tests;

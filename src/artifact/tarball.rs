@@ -1,5 +1,5 @@
-//! Owns the bytes of the tar: given a manifest and the contents of its files there is exactly one tar. What a cache keeps
-//! of it is taken for what is written here, so [`FORMAT`] rises with every change, and a test pins one tar.
+//! Owns the bytes of the tar: given a manifest and the contents of its files there is exactly one tar. What a cache
+//! keeps of it is taken for what is written here, so [`FORMAT`] rises with every change, and a test pins one tar.
 
 use tar::EntryType;
 use tar::Header;

@@ -1,11 +1,11 @@
 //! Owns `deploy.toml`: finding it, reading it, judging it, and the validated form the rest of the crate
 //! uses. Knows no host, no terminal.
 //!
-//! The way of a file: `load` finds it, `syntax` parses it, `raw` reads the tree into optional fields that
-//! remember where they stood, `merge` lays an environment over the top level, `validate` judges what only
-//! the merged whole can show and makes the types of `types`, with `checks`, `rollout` and `supervisor` for those
-//! keys. What is wrong on the way is collected, not returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the pure
-//! functions of `host`, `names`, `paths`, `probe` and `units`, which `one_off` uses for the command line.
+//! The way of a file: `load` finds it, `syntax` parses it, `raw` reads the tree into optional fields that remember
+//! where they stood, `merge` lays an environment over the top level, `validate` judges what only the merged whole can
+//! show and makes the types of `types`, with `checks`, `rollout` and `supervisor` for those keys. What is wrong on the
+//! way is collected, not returned: `diagnostic` renders all of it at once. A value is judged where it is read, by the
+//! pure functions of `host`, `names`, `paths`, `probe` and `units`, which `one_off` uses for the command line.
 
 mod checks;
 mod diagnostic;

@@ -1,6 +1,6 @@
-//! Owns how much of the transaction a host is told ahead: as far as nothing has to be decided here between two of
-//! its steps. That ends at each of the user's hooks, and where there are other hosts at the barrier and before the commit, which
-//! wait for all of them.
+//! Owns how much of the transaction a host is told ahead: as far as nothing has to be decided here between two of its
+//! steps. That ends at each of the user's hooks, and where there are other hosts at the barrier and before the commit,
+//! which wait for all of them.
 
 use super::Member;
 use super::plan;

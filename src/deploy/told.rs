@@ -15,8 +15,8 @@ use crate::host::HostError;
 use crate::host::Say;
 use crate::host::Traffic;
 
-/// States what the connections to these hosts have cost, where they have one: at the end of a run, also of one that ends
-/// before there is a transaction.
+/// States what the connections to these hosts have cost, where they have one: at the end of a run, also of one that
+/// ends before there is a transaction.
 pub fn tell_traffic<'a, H: Host + 'a>(hosts: impl IntoIterator<Item = &'a H>, events: &Events) {
     for host in hosts {
         let Some(Traffic { round_trips, sent, received }) = host.traffic() else { continue };

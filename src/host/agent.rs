@@ -77,14 +77,14 @@ pub(super) fn path(root: &str) -> String {
 /// Returns the command that runs the agent as a guardian: the one that the host has kept, or else the one that
 /// it asks for.
 ///
-/// Only what this user made is run. It was on the disk before it got its name (`keep_agent`); where its end is missing all
-/// the same, or something in it, the shell comes back from reading it without having run anything.
+/// Only what this user made is run. It was on the disk before it got its name (`keep_agent`); where its end is missing
+/// all the same, or something in it, the shell comes back from reading it without having run anything.
 ///
 /// The shell must take no byte more than it is told, which `head -c` of BusyBox does. So `dd` reads one block and
 /// waits until it is whole; a `dd` that cannot wait refuses before it reads, and goes byte by byte.
 ///
-/// Where it is asked a question at once, `early` is what it needs for that and is no secret, and the question: its input
-/// follows a round trip behind, for sshd takes none before a command runs.
+/// Where it is asked a question at once, `early` is what it needs for that and is no secret, and the question: its
+/// input follows a round trip behind, for sshd takes none before a command runs.
 pub(super) fn boot(root: &str, early: Option<(&str, &str)>) -> Command {
     let script = "AGENT_AT=$1 AGENT_MARK=$2 EARLY=${3-} EARLY_ASKED=${4-} AGENT_NEW= GUARDS=
         set --

@@ -73,9 +73,9 @@ impl Session {
         Ok(Self::start_asking(connection, settings, None).await?.0)
     }
 
-    /// The same, and asks the read-only questions. With `locks` the lock is taken in the same breath where nothing that was
-    /// found speaks against it and it leaves no trace when it is given back: [`Host::lock`] says so later. Whoever does not
-    /// come to that frees it with [`Session::part`].
+    /// The same, and asks the read-only questions. With `locks` the lock is taken in the same breath where nothing that
+    /// was found speaks against it and it leaves no trace when it is given back: [`Host::lock`] says so later. Whoever
+    /// does not come to that frees it with [`Session::part`].
     pub async fn start_and_check(
         connection: Connection,
         settings: SessionSettings,
@@ -118,7 +118,8 @@ impl Session {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Frees a lock that was taken along with the checks. What does not hear of it frees it at the end of the connection.
+    /// Frees a lock that was taken along with the checks. What does not hear of it frees it at the end of the
+    /// connection.
     pub async fn part(&self) {
         if self.locked_already().is_some() {
             let _ = self.leave().await;

@@ -189,9 +189,9 @@ impl SessionSettings {
         limit.min(UNDRAIN_AT_MOST)
     }
 
-    /// Returns what a guardian reads first: how many bytes follow, and whether they are gzipped, as a line; then the bytes, a
-    /// program that makes `settings`, `linked_dirs`, `linked_files`, `recipe/` and `hooks/` (`sh/meta.sh`). A text costs a host
-    /// fewer processes than an archive.
+    /// Returns what a guardian reads first: how many bytes follow, and whether they are gzipped, as a line; then the
+    /// bytes, a program that makes `settings`, `linked_dirs`, `linked_files`, `recipe/` and `hooks/` (`sh/meta.sh`). A
+    /// text costs a host fewer processes than an archive.
     ///
     /// # Errors
     ///

@@ -206,8 +206,8 @@ impl Shared {
 }
 
 impl Talk {
-    /// Starts a guardian for a tree, at the other end of `connection`, and hands it its settings. It changes nothing until it
-    /// is asked for the lock. What it is asked `first` it may answer before it has them all.
+    /// Starts a guardian for a tree, at the other end of `connection`, and hands it its settings. It changes nothing
+    /// until it is asked for the lock. What it is asked `first` it may answer before it has them all.
     pub(super) async fn start(
         connection: Connection,
         settings: &SessionSettings,

@@ -281,7 +281,8 @@ impl<W: Wire> Upload<'_, W> {
         .await
     }
 
-    /// What a host is told of a manifest that travels in this form, as so many bytes, before so many of changes of files.
+    /// What a host is told of a manifest that travels in this form, as so many bytes, before so many of changes of
+    /// files.
     fn manifest_args(&self, form: &str, codec: Codec, bytes: usize, edits: usize) -> Vec<String> {
         let (codec, digest) = (codec.name().to_owned(), self.artifact.digest.to_string());
         vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), digest]

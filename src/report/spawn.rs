@@ -87,8 +87,8 @@ enum Shown {
     Plain(Plain<Writer, Writer>),
 }
 
-/// Starts two threads: one writes the log and the page of timings and hands each event on, so that a log that cannot be written
-/// is told like any other warning; the other shows the run.
+/// Starts two threads: one writes the log and the page of timings and hands each event on, so that a log that cannot be
+/// written is told like any other warning; the other shows the run.
 fn start(
     options: &Options,
     events: mpsc::UnboundedReceiver<Event>,

@@ -60,8 +60,8 @@ struct Inner {
     meter: Meter,
 }
 
-/// What a shell does that was started ahead: the command that it is sent, as one line. `read` takes no byte more, so that
-/// the rest is the command's own input.
+/// What a shell does that was started ahead: the command that it is sent, as one line. `read` takes no byte more, so
+/// that the rest is the command's own input.
 const COMMAND_TO_COME: &str = r#"IFS= read -r command && eval "$command""#;
 
 impl std::fmt::Debug for Connection {

@@ -40,8 +40,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// connection, bounded.
 const UNREAD: usize = 64 << 20;
 
-/// Up to so many bytes are given to the connection piece by piece. It keeps, for as long as it lives, room for the most that it
-/// had to send at a time, and there may be hundreds of connections.
+/// Up to so many bytes are given to the connection piece by piece. It keeps, for as long as it lives, room for the most
+/// that it had to send at a time, and there may be hundreds of connections.
 const FEW: usize = 32 << 10;
 
 /// So many bytes fill two of TCP's segments, with what SSH adds.

@@ -76,8 +76,8 @@ pub(super) enum Verdict {
     Unknown(Vec<KnownKey>),
 }
 
-/// Collects what the files say about each of these hosts and ports. Line by line: hundreds of hosts look, into files that
-/// name hundreds.
+/// Collects what the files say about each of these hosts and ports. Line by line: hundreds of hosts look, into files
+/// that name hundreds.
 pub(super) fn look_up<const N: usize>(
     files: Vec<File>,
     hosts: [(&str, u16); N],
@@ -172,8 +172,8 @@ fn name(host: &str, port: u16) -> String {
     }
 }
 
-/// The first words of a line, in any spacing: a marker, if there is one, the names, the key's type and the key. None of a
-/// comment.
+/// The first words of a line, in any spacing: a marker, if there is one, the names, the key's type and the key. None of
+/// a comment.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let words = line.split_ascii_whitespace();
     let is_comment = words.clone().next().is_some_and(|word| word.starts_with('#'));

@@ -41,8 +41,8 @@ const PARTS: &[(&str, &[&str])] = &[
     ("command", &[include_str!("command.sh")]),
 ];
 
-/// Returns the functions as they stand in an agent. A part is the text of a variable: a shell passes over that in a third
-/// of the time that it takes to read functions, and most hosts have one supervisor.
+/// Returns the functions as they stand in an agent. A part is the text of a variable: a shell passes over that in a
+/// third of the time that it takes to read functions, and most hosts have one supervisor.
 pub fn functions() -> String {
     let text = |files: &[&str]| files.iter().map(|file| shell::without_comments(file)).collect::<String>();
     // A name begins a line there, too.

@@ -275,7 +275,8 @@ systemd_journal() {
     done <"$RECIPE/systemd-units"
 }
 
-# systemd_words LINES: why a unit may have failed. journald may read what a program wrote after the manager's word of its end.
+# systemd_words LINES: why a unit may have failed. journald may read what a program wrote after the manager's word of
+# its end.
 systemd_words() {
     app_nap
     systemd_text=$(systemd_journal "$1")

@@ -1,5 +1,5 @@
-//! Where faults can strike is found by the shape of the agent. The fault campaign is a tier of its own, which not every run
-//! has; that it finds its places is kept true in every run.
+//! Where faults can strike is found by the shape of the agent. The fault campaign is a tier of its own, which not every
+//! run has; that it finds its places is kept true in every run.
 
 #[test]
 fn every_place_of_the_fault_campaign_is_in_the_agent() {

@@ -1,5 +1,5 @@
-//! Owns what turns large files of a release that is there into those of this artifact: for each a zstd frame with the old
-//! content as its dictionary (what `zstd --patch-from` makes and reads). The old content comes from the cache here.
+//! Owns what turns large files of a release that is there into those of this artifact: for each a zstd frame with the
+//! old content as its dictionary (what `zstd --patch-from` makes and reads). The old content comes from the cache here.
 //!
 //! Both contents of one file at a time are in memory, which is why there is a limit.
 

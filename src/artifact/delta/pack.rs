@@ -135,7 +135,8 @@ impl Wanted {
     }
 }
 
-/// Makes it of the files of the artifact's source. That one of them is no longer what was packed is a result of its own.
+/// Makes it of the files of the artifact's source. That one of them is no longer what was packed is a result of its
+/// own.
 pub(super) fn collect(
     source: &Contents,
     dir: &Path,

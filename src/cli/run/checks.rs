@@ -169,7 +169,8 @@ impl Run<'_> {
         Checks::Unfit(known)
     }
 
-    /// Leaves hosts to which nothing is done, and states what they cost. One that does not answer frees its lock by itself.
+    /// Leaves hosts to which nothing is done, and states what they cost. One that does not answer frees its lock by
+    /// itself.
     pub(super) async fn part(&self, sessions: impl IntoIterator<Item = &Session> + Clone) {
         let parting = futures_util::future::join_all(sessions.clone().into_iter().map(Session::part));
         tokio::select! {

@@ -10,7 +10,8 @@
 #   unlaid    what it gave could not be written
 #   say ...   from the action      done N CODE   the action ended
 #   received  from beside: every file of the release is there and proven
-# To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this process.
+# To the worker, which does one action after the other: "N NAME TEXT", through another FIFO, which ends with this
+# process.
 #
 # "SEQ then NAME ARGUMENTS" is announced: it is begun as soon as what was asked before it has ended well,
 # without a way to the client and back in between. Where it did not end well, and when something else is

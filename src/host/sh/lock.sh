@@ -58,8 +58,8 @@ foreign_line() {
     ! read_lock "$PRIVATE/lock" || printf ' (%s)' "$(lock_line)"
 }
 
-# about TEXT...: who acts and for what, as lines of a lock or a freeze. Its rest is given by the caller, and the time if it
-# has just looked.
+# about TEXT...: who acts and for what, as lines of a lock or a freeze. Its rest is given by the caller, and the time if
+# it has just looked.
 about() {
     for about_pair in "who=$OWNER" "from=$FROM" "ci=$CI_URL" "$@"; do
         plain "$about_pair"
@@ -83,8 +83,8 @@ has_own_dirs() {
     [ -d "$PRIVATE/releases" ] && [ -d "$PRIVATE/manifests" ] && [ -d "$PRIVATE/incoming" ] && [ -d "$PRIVATE/run" ]
 }
 
-# leaves_no_trace: whether a lock that is given back leaves the host as it was: nothing has to be made for it, and no dead
-# attempt would be settled by whoever has it.
+# leaves_no_trace: whether a lock that is given back leaves the host as it was: nothing has to be made for it, and no
+# dead attempt would be settled by whoever has it.
 leaves_no_trace() {
     has_app_dirs && has_own_dirs && [ -s "$PRIVATE/app" ] && boot_id && each_dead_run false
 }

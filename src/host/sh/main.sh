@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
-# Owns what a guardian does before it has the lock: what it is asked, one line after the other. It is what the agent does
-# when it is not started for anything else (beside.sh, act.sh).
+# Owns what a guardian does before it has the lock: what it is asked, one line after the other. It is what the agent
+# does when it is not started for anything else (beside.sh, act.sh).
 
 # Before the lock: one line after the other, read-only.
 guardian_main() {
@@ -71,8 +71,8 @@ guardian_main() {
     done
 }
 
-# answer_early: answers what is asked with the start, from what came with it, where that is enough: a supervisor is asked in
-# the app's surroundings, which may be secret. Succeeds where the lock was taken.
+# answer_early: answers what is asked with the start, from what came with it, where that is enough: a supervisor is
+# asked in the app's surroundings, which may be secret. Succeeds where the lock was taken.
 answer_early() {
     META_TEXT=$EARLY
     lay_meta "$META" || return
@@ -89,8 +89,8 @@ answer_early() {
     return 1
 }
 
-# checks [lock]: says what is found, and takes the lock along where the client has what it needs to go on, unless somebody has
-# to decide something first. Succeeds where it was taken.
+# checks [lock]: says what is found, and takes the lock along where the client has what it needs to go on, unless
+# somebody has to decide something first. Succeeds where it was taken.
 checks() {
     preflight
     if [ "$1" = lock ] && [ ! -e "$META/problem" ] && leaves_no_trace; then

@@ -1,11 +1,13 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
-# Owns what the client gave: its settings, the recipe and the hooks. They come as a program (see src/host/settings.rs) that
-# makes these files with the functions here: first in a private place, META, and with the lock in the attempt's own.
+# Owns what the client gave: its settings, the recipe and the hooks. They come as a program (see src/host/settings.rs)
+# that makes these files with the functions here: first in a private place, META, and with the lock in the attempt's
+# own.
 
 # make_meta: a private place for the client's settings until there is a lock.
 make_meta() {
     for meta_at in "${TMPDIR:-/tmp}" /dev/shm "${HOME:-/}"; do
-        # A name that nobody guesses, so that what is made is this guardian's own; where there is none, mktemp finds one.
+        # A name that nobody guesses, so that what is made is this guardian's own; where there is none, mktemp finds
+        # one.
         if read -r META 2>/dev/null </proc/sys/kernel/random/uuid; then
             META=$meta_at/rdeploy.$META
             set -- "$META"

@@ -12,8 +12,8 @@ standing() {
     printf %s "$standing_at"
 }
 
-# look_up: what the questions need programs for, and no more than ROOT. A guardian does that while its settings are on their
-# way: sshd takes no input for a command before it runs, so they follow a round trip behind.
+# look_up: what the questions need programs for, and no more than ROOT. A guardian does that while its settings are on
+# their way: sshd takes no input for a command before it runs, so they follow a round trip behind.
 look_up() {
     looked_up=$ROOT
     looked_at=$ROOT
@@ -110,8 +110,8 @@ check_linked() {
     done <"$META/linked_files"
 }
 
-# look_kill: whether logind would end the processes of a login at its end, and which file says so. Of several settings the
-# last one counts; root is exempt unless somebody changed that.
+# look_kill: whether logind would end the processes of a login at its end, and which file says so. Of several settings
+# the last one counts; root is exempt unless somebody changed that.
 look_kill() {
     looked_kill=
     [ -d /run/systemd/system ] && ! is_root || return 0

@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2015,SC2034,SC2154 # variables are shared with the other files
 # Owns the way of what arrived to a verified, linked release beside the live one.
 
-# listing DIRECTORY: it and every path in it, `KIND MODE ./PATH`, links with a tab and where they lead. Where find cannot tell
-# modes, they are 0.
+# listing DIRECTORY: it and every path in it, `KIND MODE ./PATH`, links with a tab and where they lead. Where find
+# cannot tell modes, they are 0.
 listing() {
     (cd "$1" && find . \( -type d -printf 'd %m %p\n' -o -type f -perm -100 -printf 'x %m %p\n' \
         -o -type f -printf 'f %m %p\n' -o -type l -printf 'l - %p\t%l\n' -o -printf '? - %p\n' \) 2>/dev/null) ||

@@ -6,8 +6,8 @@
 # an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
 
 # receive FORM CODEC BYTES EDITS DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST,
-# EDITS of a tar with changes of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where files may be taken
-# from, the first is what the changes are of. By FORM
+# EDITS of a tar with changes of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where
+# files may be taken from, the first is what the changes are of. By FORM
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
 #   patch  the same, but the manifest is what the first release's has to be changed by
@@ -38,8 +38,8 @@ receive() {
     [ ! -p "$RUN/fifo" ] || printf 'received\n' 1<>"$RUN/fifo"
 }
 
-# none_missing: names the files that are. It goes by the manifest, which was proven itself: the list of what to prove may
-# have been cut short by a full disk.
+# none_missing: names the files that are. It goes by the manifest, which was proven itself: the list of what to prove
+# may have been cut short by a full disk.
 none_missing() {
     awk "$AWK_FOUND$AWK_PROVEN"'
         !(("./" listed()) in proven) { print "missing " FNR; code = 75 }

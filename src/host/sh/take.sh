@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2015,SC2016,SC2034,SC2154 # variables are shared with the other files, and awk has its own
-# Owns what an upload need not bring: files that lie on the host already, in releases and in uploads that were cut off, and
-# become copies in the tree that is received.
+# Owns what an upload need not bring: files that lie on the host already, in releases and in uploads that were cut off,
+# and become copies in the tree that is received.
 
 # can_take RELEASE: whether the host has the programs to take files from what is there.
 can_take() {
@@ -33,9 +33,9 @@ take_all() {
 }
 
 # take DIRECTORY MANIFEST: copies from there what the tree still needs; `take_left` is how many files it lacks then, and
-# RUN/sums what is to be proven, of `take_bytes`. A directory of which all is needed and where nothing else is goes as a whole.
-# What lies at another path there needs a copy of its own, or one together with its neighbours; more than 200 such
-# copies would take longer than sending. (The client counts in the same way, see src/artifact/delta.)
+# RUN/sums what is to be proven, of `take_bytes`. A directory of which all is needed and where nothing else is goes as a
+# whole. What lies at another path there needs a copy of its own, or one together with its neighbours; more than 200
+# such copies would take longer than sending. (The client counts in the same way, see src/artifact/delta.)
 take() {
     [ -d "$1" ] && [ -s "$2" ] || return 0
     take_found=$RUN/found
@@ -140,8 +140,9 @@ take() {
     return 0
 }
 
-# copy_how DIRECTORY: copies the manifest there, and learns with it how this host copies. The cp of GNU shares the blocks
-# where the file system can. Others may know no --parents, and a tar would make files with several names into one again.
+# copy_how DIRECTORY: copies the manifest there, and learns with it how this host copies. The cp of GNU shares the
+# blocks where the file system can. Others may know no --parents, and a tar would make files with several names into one
+# again.
 copy_how() {
     copy_linked='' COPY='cp -p' COPY_TO=$receive_tree
     if (cd "$RUN" && cp --reflink=auto --preserve=timestamps --parents ./manifest "$1") 2>/dev/null; then

@@ -201,8 +201,8 @@ fn a_client_that_goes_away_after_the_checks_leaves_no_lock() {
     });
 }
 
-/// A shell's `printf` fails then, where the signal is ignored or has not ended it before; what follows must not take that
-/// for the lock's failure.
+/// A shell's `printf` fails then, where the signal is ignored or has not ended it before; what follows must not take
+/// that for the lock's failure.
 #[test]
 fn a_client_that_goes_away_during_the_checks_leaves_no_lock() {
     each_shell(|rig| {

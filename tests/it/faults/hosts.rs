@@ -162,8 +162,8 @@ fn prepare(dir: &Path, n: usize, shell: Shell) {
             format!("{} sh", program.display())
         }
     };
-    // The agent comes to a shell that reads it and runs it, and never finds one that was kept, for the directory that it would
-    // be kept in is not there; every other call names its paths.
+    // The agent comes to a shell that reads it and runs it, and never finds one that was kept, for the directory that
+    // it would be kept in is not there; every other call names its paths.
     write_program(
         &host.join("tools/sh"),
         &format!(

@@ -1,5 +1,5 @@
-//! The fault matrix on real guardians: every place that a deploy, a rollback, a revert and a recovery come
-//! by × every fault × the first and the last of three hosts, and one that is alone. Client and hosts are processes of their own.
+//! The fault matrix on real guardians: every place that a deploy, a rollback, a revert and a recovery come by × every
+//! fault × the first and the last of three hosts, and one that is alone. Client and hosts are processes of their own.
 //!
 //! The places are those that a run without a fault was seen to come by, so that a new step has its cases
 //! by itself. A plain run takes a part of the cases, spread over places, faults, hosts and shells, and

@@ -327,8 +327,8 @@ status = '[ -s "$HOME/serves" ]'
 
     // --- what is left ------------------------------------------------------------------------------
 
-    /// Waits until every guardian has ended, also one that had no lock yet, and nothing of an attempt runs any more. Where a
-    /// guardian died and nobody has taken over yet, what it had started may run until somebody does.
+    /// Waits until every guardian has ended, also one that had no lock yet, and nothing of an attempt runs any more.
+    /// Where a guardian died and nobody has taken over yet, what it had started may run until somebody does.
     pub(super) fn settles(&self) {
         let mut left = Vec::new();
         let began = Instant::now();

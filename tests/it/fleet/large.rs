@@ -10,8 +10,8 @@ use super::site::Site;
 const DIRS: u32 = 100;
 const FILES_A_DIR: u32 = 100;
 const FILE_BYTES: usize = 10_000;
-/// What it may hold, with three hosts. The program itself, which was not optimised, is 27 MiB of that, and two chunks of
-/// 6 MiB with what they become as much again.
+/// What it may hold, with three hosts. The program itself, which was not optimised, is 27 MiB of that, and two chunks
+/// of 6 MiB with what they become as much again.
 const MEMORY: u64 = 80 << 20;
 
 /// What is in a tree, one line a path: type, mode, link target, and every file's digest.

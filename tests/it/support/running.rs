@@ -183,8 +183,8 @@ impl Ended {
         self.names.borrow_mut().name(&self.err)
     }
 
-    /// Standard error, likewise, of a failure that several hosts meet at the same moment: the same is shown whichever of
-    /// them met it first, and whether or not another one had met it before it was told to stop.
+    /// Standard error, likewise, of a failure that several hosts meet at the same moment: the same is shown whichever
+    /// of them met it first, and whether or not another one had met it before it was told to stop.
     pub(crate) fn failure(&self) -> String {
         let shown = self.error();
         let mut blocks: Vec<&str> = shown.trim_start().split("\n\n").collect();
