@@ -1,5 +1,7 @@
 //! Owns who acts: the names that go into a host's lock and history.
 
+use data_encoding::HEXLOWER;
+
 /// Who deploys, from where, and for which CI job; and the name of this attempt, the same on every host,
 /// so that what is left of it on one can be told to belong to what is left on another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub(super) fn local_user(var: &dyn Fn(&str) -> Option<String>) -> String {
 fn token() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 #[cfg(test)]

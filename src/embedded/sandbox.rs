@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
 use etcetera::BaseStrategy;
 use sha2::Digest;
 use sha2::Sha256;
@@ -50,10 +50,8 @@ impl Sandbox {
             .filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
             .take(12)
             .collect();
-        let mut hash = String::new();
-        for byte in Sha256::digest(project.as_os_str().as_bytes()).iter().take(4) {
-            let _ = write!(hash, "{byte:02x}");
-        }
+        let hash = HEXLOWER.encode(&Sha256::digest(project.as_os_str().as_bytes()));
+        let hash = hash.get(..8).unwrap_or_default();
         Self::in_dir(state.join("dev").join(format!("{name}-{hash}")))
     }
 

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::Digest as _;
@@ -45,8 +46,8 @@ pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {
 
 /// The line that comes before the agent where a host asked for it. What was sent before that is not the agent.
 static MARK: LazyLock<String> = LazyLock::new(|| {
-    let digest = Sha256::digest(AGENT.as_bytes());
-    format!("agent.{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+    let digest = HEXLOWER.encode(&Sha256::digest(AGENT.as_bytes()));
+    format!("agent.{}", digest.get(..16).unwrap_or_default())
 });
 
 /// Returns what is sent to a host that has not kept this agent: a line that announces it, its size, and the

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::protocol::Say;
 use crate::config::Header;
 use crate::config::Health;
@@ -37,18 +39,14 @@ impl Unasked {
             Say::ProbePart(part) => self.part.push_str(&part),
             Say::ProbeNeeded(number) => {
                 let part = std::mem::take(&mut self.part);
-                let text = bytes(&part).and_then(|bytes| String::from_utf8(bytes).ok());
+                let text =
+                    HEXLOWER.decode(part.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 self.checks.push(UnaskedCheck::read(number, &text.unwrap_or_default()));
             }
             say => return Some(say),
         }
         None
     }
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    hex.as_bytes().chunks(2).map(byte).collect()
 }
 
 impl UnaskedCheck {

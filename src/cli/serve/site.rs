@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::Digest;
@@ -145,8 +146,8 @@ impl Site {
             }
         }
         file.rewind()?;
-        let digest: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let tag = format!("\"{digest}\"");
+        let digest = HEXLOWER.encode(&hash.finalize());
+        let tag = format!("\"{}\"", digest.get(..32).unwrap_or_default());
         let mut tags = remembered();
         if tags.len() >= REMEMBERED {
             tags.clear();
