@@ -208,10 +208,10 @@ impl<W: Wire> Upload<'_, W> {
 
     /// Everything.
     async fn all(&mut self) -> Result<Received, HostError> {
-        let (codec, whole) = self.artifact.whole(self.codec).await.map_err(reading)?;
+        let whole = self.artifact.whole(self.codec).await.map_err(reading)?;
         self.resumed = false;
         let listed = self.artifact.listed().await.map_err(reading)?;
-        let args = self.manifest_args("all", codec, listed.len(), 0);
+        let args = manifest_args("all", whole.codec(), listed.len(), 0);
         let parts = [Part::Bytes(listed), Part::Pack(whole)];
         self.send(&args, &parts, Some(self.artifact.manifest.files())).await
     }
@@ -240,7 +240,7 @@ impl<W: Wire> Upload<'_, W> {
         }
         let pack = self.artifact.pack(&missing, true, self.codec).await.map_err(reading)?;
         let (form, patch) = form(&difference.patch);
-        let mut args = self.manifest_args(form, self.codec, patch.len(), edits.tar.len());
+        let mut args = manifest_args(form, self.codec, patch.len(), edits.tar.len());
         args.extend(self.sources(there, Some(release)));
         let parts = [Part::Bytes(patch), Part::Bytes(edits.tar.clone()), Part::Pack(pack)];
         self.send(&args, &parts, Some(difference.missing.len())).await
@@ -256,7 +256,7 @@ impl<W: Wire> Upload<'_, W> {
             Some((_, difference)) => form(&difference.patch),
             None => ("whole", self.artifact.listed().await.map_err(reading)?),
         };
-        let mut args = self.manifest_args(form, self.codec, manifest.len(), 0);
+        let mut args = manifest_args(form, self.codec, manifest.len(), 0);
         args.extend(self.sources(there, base.map(|(release, _)| release)));
         let links = self.artifact.pack(&[], true, self.codec).await.map_err(reading)?;
         let received = self.send(&args, &[Part::Bytes(manifest), Part::Pack(links)], None).await?;
@@ -279,13 +279,6 @@ impl<W: Wire> Upload<'_, W> {
             Some(missing.len()),
         )
         .await
-    }
-
-    /// What a host is told of a manifest that travels in this form, as so many bytes, before so many of changes of
-    /// files.
-    fn manifest_args(&self, form: &str, codec: Codec, bytes: usize, edits: usize) -> Vec<String> {
-        let (codec, digest) = (codec.name().to_owned(), self.artifact.digest.to_string());
-        vec![form.to_owned(), codec, bytes.to_string(), edits.to_string(), digest]
     }
 
     /// The ids of the releases to take from, the base first.
@@ -340,6 +333,11 @@ impl<W: Wire> Upload<'_, W> {
         );
         HostError::Refused { reason, output: paths.join("\n") }
     }
+}
+
+/// What a host is told of a manifest that travels in this form, as so many bytes, before so many of changes of files.
+fn manifest_args(form: &str, codec: Codec, bytes: usize, edits: usize) -> Vec<String> {
+    vec![form.to_owned(), codec.name().to_owned(), bytes.to_string(), edits.to_string()]
 }
 
 /// Reads what `receive` wrote and how it ended.

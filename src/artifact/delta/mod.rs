@@ -165,18 +165,17 @@ impl Artifact {
         .await
     }
 
-    /// Returns the whole of it, in the best form for a host that can read `codec`, with that form; where it is being
-    /// compressed still, what there is of it can be had already.
-    pub async fn whole(&self, codec: Codec) -> io::Result<(Codec, Arc<Pack>)> {
+    /// Returns the whole of it, in the best form for a host that can read `codec`; where it is being compressed still,
+    /// what there is of it can be had already.
+    pub async fn whole(&self, codec: Codec) -> io::Result<Arc<Pack>> {
         match (self.codec, codec) {
             (Codec::Zstd, Codec::Gzip) => {
-                let make =
-                    async { transcode::begin(self.stored().await?, self.path.parent(), self.tar_bytes) };
-                let gzipped = self.deltas.0.gzipped.get_or_try_init(|| make).await?;
-                Ok((codec, Arc::clone(gzipped)))
+                let dir = self.path.parent();
+                let make = async { transcode::begin(self.stored().await?, dir, self.tar_bytes) };
+                self.deltas.0.gzipped.get_or_try_init(|| make).await.cloned()
             }
             // Every host can read what is not compressed.
-            (stored, _) => Ok((stored, self.stored().await?)),
+            _ => self.stored().await,
         }
     }
 
@@ -198,11 +197,11 @@ impl Artifact {
 
     async fn stored(&self) -> io::Result<Arc<Pack>> {
         if let Some(file) = self.storing.file() {
-            return Ok(Arc::new(Pack::growing(file, &self.storing, self.tar_bytes)));
+            return Ok(Arc::new(Pack::growing(file, self.codec, &self.storing, self.tar_bytes)));
         }
         let bytes = self.storing.finished().await.map_err(io::Error::other)?;
-        let path = self.path.clone();
-        blocking(move || Pack::open(&path, bytes).map(Arc::new)).await
+        let (path, codec) = (self.path.clone(), self.codec);
+        blocking(move || Pack::open(&path, codec, bytes).map(Arc::new)).await
     }
 
     /// Whether sending these files alone is hardly less than sending everything.

@@ -30,10 +30,11 @@ use crate::release::Manifest;
 /// How much of it is read at a time.
 const CHUNK: u64 = 128 * 1024;
 
-/// A compressed tar on the disk here.
+/// A tar on the disk here, compressed or not.
 #[derive(Debug)]
 pub struct Pack {
     file: Arc<File>,
+    codec: Codec,
     size: Size,
     /// What is all of a small one: read once for all hosts, which ask for it at about the same time.
     first: OnceCell<Bytes>,
@@ -47,17 +48,22 @@ enum Size {
 }
 
 impl Pack {
-    pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Self> {
-        Ok(Self::of(File::open(path)?, bytes))
+    pub(super) fn open(path: &Path, codec: Codec, bytes: u64) -> io::Result<Self> {
+        Ok(Self::of(File::open(path)?, codec, bytes))
     }
 
-    pub(super) fn growing(file: &Arc<File>, storing: &Storing, tar_bytes: u64) -> Self {
+    pub(super) fn growing(file: &Arc<File>, codec: Codec, storing: &Storing, tar_bytes: u64) -> Self {
         let size = Size::Growing(storing.clone(), tar_bytes);
-        Self { file: Arc::clone(file), size, first: OnceCell::new() }
+        Self { file: Arc::clone(file), codec, size, first: OnceCell::new() }
     }
 
-    fn of(file: File, bytes: u64) -> Self {
-        Self { file: Arc::new(file), size: Size::Known(bytes), first: OnceCell::new() }
+    fn of(file: File, codec: Codec, bytes: u64) -> Self {
+        Self { file: Arc::new(file), codec, size: Size::Known(bytes), first: OnceCell::new() }
+    }
+
+    /// How it is compressed.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Its size, if that is known already.
@@ -161,7 +167,7 @@ pub(super) fn collect(
         },
     );
     match written {
-        Ok(written) => Ok(Ok(Pack::of(out, written.compressed_bytes))),
+        Ok(written) => Ok(Ok(Pack::of(out, wanted.codec, written.compressed_bytes))),
         Err(CompressError::Producer(Trouble::Because(error))) => Ok(Err(error)),
         Err(CompressError::Producer(Trouble::Output(error)) | CompressError::Output(error)) => Err(error),
     }
@@ -182,7 +188,7 @@ pub(super) fn cut(path: &Path, stored: Codec, wanted: &Wanted) -> io::Result<Pac
         },
     );
     match written {
-        Ok(written) => Ok(Pack::of(out, written.compressed_bytes)),
+        Ok(written) => Ok(Pack::of(out, wanted.codec, written.compressed_bytes)),
         Err(CompressError::Output(error) | CompressError::Producer(error)) => Err(error),
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn begin(from: Arc<Pack>, dir: Option<&Path>, tar_bytes: u64) -> io::
     let dir = dir.ok_or_else(|| io::Error::other("the artifact is in no directory"))?;
     let mut out = tempfile::tempfile_in(dir)?;
     let (teller, storing) = Storing::begun(out.try_clone()?);
-    let pack = storing.file().map(|file| Arc::new(Pack::growing(file, &storing, tar_bytes)));
+    let pack = storing.file().map(|file| Arc::new(Pack::growing(file, Codec::Gzip, &storing, tar_bytes)));
     let from = Following { pack: from, offset: 0, chunk: Bytes::new(), runtime: Handle::current() };
     let work = move || {
         let end = transcode(from, &mut out, &teller);

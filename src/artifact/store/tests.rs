@@ -76,8 +76,8 @@ fn what_is_compressed_so_far_is_read_by_any_number_and_all_of_it_in_the_end() {
         let project = project();
         let named = named(&project);
         let (one, other) = (
-            named.artifact.whole(Codec::Zstd).await.unwrap().1,
-            named.artifact.whole(Codec::Zstd).await.unwrap().1,
+            named.artifact.whole(Codec::Zstd).await.unwrap(),
+            named.artifact.whole(Codec::Zstd).await.unwrap(),
         );
         assert_eq!((one.bytes(), named.artifact.compressed_bytes()), (None, None));
         let begun = Mutex::new(Some(named));
@@ -93,7 +93,7 @@ fn what_is_compressed_so_far_is_read_by_any_number_and_all_of_it_in_the_end() {
         assert_eq!((one.bytes(), one.estimate()), (Some(file.len() as u64), file.len() as u64));
         assert_eq!(artifact.storing.finished().await.unwrap(), file.len() as u64);
         // Who comes later gets the same.
-        assert!(read(&artifact.whole(Codec::Zstd).await.unwrap().1).await.unwrap() == file);
+        assert!(read(&artifact.whole(Codec::Zstd).await.unwrap()).await.unwrap() == file);
     });
 }
 
@@ -103,7 +103,7 @@ fn a_file_that_changes_while_it_is_compressed_fails_for_everybody_with_its_name(
         let project = project();
         let named = named(&project);
         let artifact = named.artifact.clone();
-        let pack = artifact.whole(Codec::Zstd).await.unwrap().1;
+        let pack = artifact.whole(Codec::Zstd).await.unwrap();
         project.file("30", "edited");
         named.finish();
         let expected = "30 changed while it was being read; is a build or a watcher still running?";
@@ -141,7 +141,7 @@ fn what_the_cache_does_not_take_can_be_sent_all_the_same() {
         let named = named(&project);
         let artifact = named.artifact.clone();
         fs::create_dir(&artifact.path).unwrap();
-        let pack = artifact.whole(Codec::Zstd).await.unwrap().1;
+        let pack = artifact.whole(Codec::Zstd).await.unwrap();
         named.finish();
         let failure = artifact.storing.finished().await.unwrap_err();
         assert!(failure.to_string().contains("cannot write to the artifact cache"), "{failure}");

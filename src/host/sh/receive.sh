@@ -5,9 +5,9 @@
 # The tree outlives an attempt that was cut off: the next one takes it over. Nothing that lies there, or in
 # an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
 
-# receive FORM CODEC BYTES EDITS DIGEST RELEASE...: on standard input BYTES of the gzipped manifest with that DIGEST,
-# EDITS of a tar with changes of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where
-# files may be taken from, the first is what the changes are of. By FORM
+# receive FORM CODEC BYTES EDITS RELEASE...: on standard input BYTES of the gzipped manifest, EDITS of a tar with changes
+# of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where files may be taken from, the
+# first is what the changes are of. By FORM
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
 #   patch  the same, but the manifest is what the first release's has to be changed by
@@ -23,10 +23,10 @@ receive() {
     if [ "$receive_form" = more ]; then
         [ -f "$RUN/sums.out" ] && [ -d "$receive_tree" ] || fail "nothing was received yet" || return
     else
-        case $receive_form in all) ;; *) can_take "${6:-none}" || return 76 ;; esac
-        receive_manifest "$1" "$3" "$5" "${6-}" && receive_edits "$4" || return
+        case $receive_form in all) ;; *) can_take "${5:-none}" || return 76 ;; esac
+        receive_manifest "$1" "$3" "${5-}" && receive_edits "$4" || return
         [ "$receive_form" != lines ] || receive_form='patch'
-        shift 5
+        shift 4
         take_first=${1:-none}
         receive_begin 2>"$RUN/out/receive" || receive_failed || return
     fi
@@ -117,16 +117,16 @@ receive_failed() {
     return 1
 }
 
-# receive_manifest FORM BYTES DIGEST RELEASE
+# receive_manifest FORM BYTES RELEASE
 receive_manifest() {
     forget "$RUN/manifest" "$RUN/sums.out" "$RUN/proven" "$RUN/tree" "$RUN/same"
     exactly "$2" >"$RUN/manifest.in"
     case $1 in
-        lines) apply "$PRIVATE/manifests/${4:-none}" <"$RUN/manifest.in" ;;
-        patch) gzip -dc <"$RUN/manifest.in" | apply "$PRIVATE/manifests/${4:-none}" ;;
+        lines) apply "$PRIVATE/manifests/${3:-none}" <"$RUN/manifest.in" ;;
+        patch) gzip -dc <"$RUN/manifest.in" | apply "$PRIVATE/manifests/${3:-none}" ;;
         *) gzip -dc <"$RUN/manifest.in" ;;
     esac >"$RUN/manifest" 2>"$RUN/out/receive"
-    receive_sum=$(sha256sum <"$RUN/manifest") && [ "${receive_sum%% *}" = "$3" ] && return
+    receive_sum=$(sha256sum <"$RUN/manifest") && [ "${receive_sum%% *}" = "$DIGEST" ] && return
     rm -f "$RUN/manifest"
     case $1 in lines | patch) return 76 ;; esac
     fail "the manifest did not arrive whole"

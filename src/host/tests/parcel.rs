@@ -71,8 +71,8 @@ impl Parcel {
     }
 
     /// What `receive` is told of it, when everything is sent.
-    pub(super) fn args(&self) -> [String; 5] {
-        ["all", self.codec, &self.manifest.len().to_string(), "0", &self.digest].map(str::to_owned)
+    pub(super) fn args(&self) -> [String; 4] {
+        ["all", self.codec, &self.manifest.len().to_string(), "0"].map(str::to_owned)
     }
 }
 
