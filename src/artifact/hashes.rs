@@ -120,7 +120,7 @@ impl Hashes {
     /// Forgets everything: something of it was wrong.
     pub(super) fn forget(&mut self) {
         self.records.clear();
-        let _ = fs::remove_file(&self.file);
+        distrust(&self.file);
     }
 
     fn write(&self, sum: &[u8], records: &[u8]) -> io::Result<()> {
@@ -151,6 +151,11 @@ impl Hashes {
         }
         Ok(())
     }
+}
+
+/// Removes what is written in that file: something of it was wrong.
+pub(super) fn distrust(file: &Path) {
+    let _ = fs::remove_file(file);
 }
 
 /// What names the last start of this machine.

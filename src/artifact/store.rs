@@ -5,7 +5,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io;
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,6 +26,7 @@ use super::compress::CompressError;
 use super::compress::Written;
 use super::contents::Contents;
 use super::density;
+use super::hashes;
 use super::index;
 use super::index::Earlier;
 use super::index::Known;
@@ -125,7 +125,7 @@ impl Making {
             tar.compress(codec, temporary.as_file_mut(), teller).map_err(|error| match error {
                 CompressError::Producer(error) => {
                     if let (StoreError::Changed { .. }, Some(believed)) = (&error, believed) {
-                        let _ = fs::remove_file(believed);
+                        hashes::distrust(believed);
                     }
                     error
                 }
