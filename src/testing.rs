@@ -1,5 +1,5 @@
 //! Owns what the tests inside `src` agree on: the shells that what runs on a host is tried under, what is said
-//! when one of them is missing, and how thorough a run is. Knows nothing of what is tested.
+//! when one of them is missing, how thorough a run is, and what does not compress. Knows nothing of what is tested.
 
 use std::hash::BuildHasher;
 use std::hash::BuildHasherDefault;
@@ -49,6 +49,18 @@ fn is_full() -> bool {
 /// How often something is done: `plain` times, or `full` times in a full run.
 pub(crate) fn times(plain: usize, full: usize) -> usize {
     if is_full() { full } else { plain }
+}
+
+/// Bytes that do not compress; the same of the same seed.
+pub(crate) fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..size).map(|_| byte()).collect()
 }
 
 /// Whether a program that a test needs is on PATH; says so, or fails, when it is not.

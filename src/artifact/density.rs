@@ -62,20 +62,12 @@ mod tests {
     use crate::artifact::testing::tar_from;
     use crate::artifact::testing::tar_of;
     use crate::event::Events;
-
-    fn noise(size: usize) -> Vec<u8> {
-        let mut state = 7_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..size).map(|_| next()).collect()
-    }
+    use crate::testing::noise;
 
     #[test]
     fn what_is_stored_as_it_is_is_an_artifact_like_any_other() {
         let project = Project::new();
-        let first = project.file("noise", noise(12 << 20)).file("f", "1").pack().unwrap();
+        let first = project.file("noise", noise(7, 12 << 20)).file("f", "1").pack().unwrap();
         assert_eq!(first.path.extension().unwrap(), "tar");
         assert_eq!(first.compressed_bytes(), Some(first.tar_bytes));
         assert!(tar_of(&first) == tar_from(&first.manifest, &project.root()));
@@ -106,15 +98,15 @@ mod tests {
             project.pack().unwrap().codec
         };
         let large = 12 << 20;
-        assert_eq!(of(&[("noise", noise(large)), ("package.json", b"{}".to_vec())]), Codec::Plain);
-        assert_eq!(of(&[("noise", noise(1 << 20))]), Codec::Zstd, "little");
+        assert_eq!(of(&[("noise", noise(7, large)), ("package.json", b"{}".to_vec())]), Codec::Plain);
+        assert_eq!(of(&[("noise", noise(7, 1 << 20))]), Codec::Zstd, "little");
         assert_eq!(of(&[("text", vec![b'x'; large])]), Codec::Zstd, "what compresses");
         assert_eq!(
-            of(&[("noise", noise(large)), ("text", vec![b'x'; 1 << 20])]),
+            of(&[("noise", noise(7, large)), ("text", vec![b'x'; 1 << 20])]),
             Codec::Zstd,
             "a part of it"
         );
-        let small: Vec<(String, Vec<u8>)> = (0..9000).map(|n| (format!("{n:04}"), noise(1000))).collect();
+        let small: Vec<(String, Vec<u8>)> = (0..9000).map(|n| (format!("{n:04}"), noise(7, 1000))).collect();
         let small: Vec<(&str, Vec<u8>)> =
             small.iter().map(|(path, noise)| (&**path, noise.clone())).collect();
         assert_eq!(of(&small), Codec::Zstd, "the headers of small files");

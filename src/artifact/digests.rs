@@ -111,10 +111,6 @@ impl PieceDigests {
 mod tests {
     use super::*;
 
-    fn sha(bytes: &[u8]) -> Digest {
-        Digest::of(bytes)
-    }
-
     #[test]
     fn a_content_is_hashed_whole_and_by_pieces_however_it_is_read() {
         let piece = usize::try_from(PIECE).unwrap();
@@ -122,7 +118,7 @@ mod tests {
             let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             let pieces =
                 if size > piece { content.chunks(piece).map(blake3::hash).collect() } else { Vec::new() };
-            let expected = Hashed { digest: sha(&content), pieces };
+            let expected = Hashed { digest: Digest::of(&content), pieces };
             for step in [4096, 100_003, 2 * piece + 1] {
                 let mut digests = Digests::of(size as u64);
                 content.chunks(step).for_each(|part| digests.update(part));

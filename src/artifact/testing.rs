@@ -24,6 +24,12 @@ use crate::event::EventKind;
 use crate::event::Events;
 use crate::release::EntryKind;
 use crate::release::Manifest;
+use crate::testing::noise;
+
+/// Bytes that compress a little.
+pub(super) fn dull(seed: u64, size: usize) -> Vec<u8> {
+    noise(seed, size).into_iter().map(|byte| byte & 0x7f).collect()
+}
 
 /// A project and a cache of its own.
 pub(super) struct Project {

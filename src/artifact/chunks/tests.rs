@@ -9,6 +9,7 @@ use crate::artifact::Cache;
 use crate::artifact::index;
 use crate::artifact::index::Known;
 use crate::artifact::testing::Project;
+use crate::artifact::testing::dull;
 use crate::artifact::testing::tar_from;
 use crate::artifact::testing::tar_of;
 use crate::event::Events;
@@ -94,16 +95,6 @@ fn a_large_file_is_cut_at_fixed_places_of_its_own() {
     assert!(names(&manifest(5 * PIECE + 100, 700), &pieces(100)).iter().all(|name| !base.contains(name)));
 }
 
-/// Bytes that compress a little.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8 & 0x7f
-    };
-    (0..size).map(|_| next()).collect()
-}
-
 fn known(artifact: &Artifact) -> Vec<Known> {
     index::from_text(&fs::read_to_string(artifact.path.with_extension("").with_extension("chunks")).unwrap())
         .unwrap()
@@ -124,13 +115,13 @@ fn anew(project: &Project) -> Artifact {
 fn what_was_compressed_before_is_copied() {
     let project = Project::new();
     for n in 0..60 {
-        project.file(&format!("{n:02}"), noise(n, 100_000));
+        project.file(&format!("{n:02}"), dull(n, 100_000));
     }
-    let mut large = noise(99, 3 * PIECE as usize + 5);
+    let mut large = dull(99, 3 * PIECE as usize + 5);
     project.file("large", &large).pack().unwrap();
     let first = project.file("30", "changed").pack().unwrap();
     large[2 * PIECE as usize] ^= 1;
-    let second = project.file("large", &large).file("01", noise(100, 100_000)).pack().unwrap();
+    let second = project.file("large", &large).file("01", dull(100, 100_000)).pack().unwrap();
     let before: HashSet<Digest> = known(&first).iter().map(|chunk| chunk.name).collect();
     let new = known(&second).iter().filter(|chunk| !before.contains(&chunk.name)).count();
     assert!((2..=4).contains(&new), "{new}");
@@ -140,7 +131,7 @@ fn what_was_compressed_before_is_copied() {
 #[test]
 fn a_chunk_is_really_taken_from_the_artifact_before() {
     let project = Project::new();
-    let first = project.file("a", noise(1, 400_000)).file("b", noise(2, 400_000)).pack().unwrap();
+    let first = project.file("a", dull(1, 400_000)).file("b", dull(2, 400_000)).pack().unwrap();
     let chunks = known(&first);
     let mut earlier = index::Earlier::default();
     earlier.add(&first.path, &first.path.with_extension("").with_extension("chunks")).unwrap();
@@ -157,9 +148,9 @@ fn what_is_damaged_in_an_artifact_does_not_get_into_the_next() {
     let project = Project::new();
     let write = |changed: u64| {
         for n in 0..20 {
-            project.file(&format!("{n:02}"), noise(n, 100_000));
+            project.file(&format!("{n:02}"), dull(n, 100_000));
         }
-        project.file("10", noise(changed, 50_000));
+        project.file("10", dull(changed, 50_000));
     };
     write(50);
     let first = project.pack().unwrap();
@@ -204,7 +195,7 @@ proptest! {
         for tree in trees {
             // What is not written again stays from the tree before.
             for (name, seed, size) in tree {
-                project.file(&format!("f{name}"), noise(seed, size));
+                project.file(&format!("f{name}"), dull(seed, size));
             }
             let artifact = project.pack().unwrap();
             prop_assert_eq!(artifact.digest, anew(&project).digest);

@@ -10,12 +10,12 @@ use super::upload::Client;
 use super::upload::Tree;
 use super::upload::deploy;
 use super::upload::is_unpacked;
-use super::upload::noise;
 use super::upload::upload;
 use super::*;
 use crate::artifact::Artifact;
 use crate::release::Digest;
 use crate::release::EntryKind;
+use crate::testing::noise;
 use crate::testing::times;
 
 fn site(files: u64) -> Tree {

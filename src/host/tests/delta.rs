@@ -13,11 +13,11 @@ use super::parcel::Item;
 use super::upload::Client;
 use super::upload::Tree;
 use super::upload::deploy;
-use super::upload::noise;
 use super::upload::upload;
 use super::*;
 use crate::testing::Shell;
 use crate::testing::has;
+use crate::testing::noise;
 use crate::testing::times;
 use crate::testing::which;
 

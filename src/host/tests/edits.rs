@@ -7,8 +7,8 @@ use super::parcel::Item;
 use super::upload::Client;
 use super::upload::Tree;
 use super::upload::deploy;
-use super::upload::noise;
 use super::*;
+use crate::testing::noise;
 
 const SIZE: usize = 3_000_000;
 

@@ -241,15 +241,3 @@ pub(super) fn is_unpacked(dir: &Path, manifest: &Manifest) {
     found.sort_by(|a, b| a.path.cmp(&b.path));
     assert_eq!(found, manifest.entries);
 }
-
-/// Bytes that cannot be compressed, always the same for a number.
-pub(super) fn noise(number: u64, size: usize) -> Vec<u8> {
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..size).map(|_| byte()).collect()
-}

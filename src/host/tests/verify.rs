@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::parcel::Item;
 use super::parcel::site;
-use super::upload::noise;
 use super::*;
+use crate::testing::noise;
 
 const NOT_ARRIVED: &str = "not every file of the release has arrived";
 
