@@ -23,6 +23,9 @@ use super::source::threads;
 
 /// How a stream that nobody else cuts is cut.
 const CHUNK: usize = 1024 * 1024;
+/// After so much of it, into larger chunks where the format makes use of that: who waits has something by then.
+const SOON: u64 = 8 * 1024 * 1024;
+const LARGE: usize = 4 * 1024 * 1024;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ pub(super) fn compress<W: Write + Send, E>(
             wrote(written, taken);
         },
         |queue| {
-            let mut chunks = Chunks { chunk: None, effort, queue };
+            let mut chunks = Chunks { chunk: None, sent: 0, how: (codec, effort), queue };
             produced = produce(&mut chunks);
             chunks.send();
         },
@@ -142,28 +145,37 @@ pub(super) fn compress<W: Write + Send, E>(
 /// Where the producer of a stream writes to.
 pub(super) struct Chunks<'q, 'a> {
     chunk: Option<Buffer>,
-    effort: Effort,
+    /// How much the chunks before hold.
+    sent: u64,
+    how: (Codec, Effort),
     queue: &'q mut Queue<'a, (), io::Error>,
 }
 
 impl Chunks<'_, '_> {
     fn send(&mut self) -> bool {
         let Some(chunk) = self.chunk.take() else { return true };
-        let effort = self.effort;
+        let (_, effort) = self.how;
+        self.sent += chunk.len() as u64;
         self.queue.push(move |press| press.block(chunk, effort, ()))
+    }
+
+    /// How large the chunk gets that is being filled.
+    fn size(&self) -> usize {
+        if self.how.0 == Codec::Zstd && self.sent >= SOON { LARGE } else { CHUNK }
     }
 }
 
 impl Write for Chunks<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.as_ref().is_some_and(|chunk| chunk.len() == CHUNK) && !self.send() {
+        if self.chunk.as_ref().is_some_and(|chunk| chunk.len() == self.size()) && !self.send() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        let size = self.size();
         let chunk = match &mut self.chunk {
             Some(chunk) => chunk,
-            None => self.chunk.insert(Buffer::with_room(press::room(CHUNK))?),
+            None => self.chunk.insert(Buffer::with_room(press::room(size))?),
         };
-        let count = bytes.len().min(CHUNK - chunk.len());
+        let count = bytes.len().min(size - chunk.len());
         chunk.write(bytes.get(..count).unwrap_or_default())
     }
 
@@ -223,19 +235,11 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::artifact::testing::dull;
+    use crate::testing::noise;
 
     const GZIP: (Codec, Effort) = (Codec::Gzip, Effort::Usual);
     const ZSTD: (Codec, Effort) = (Codec::Zstd, Effort::More);
-
-    /// Bytes that neither compress to nothing nor not at all.
-    fn sample(size: usize) -> Vec<u8> {
-        let mut state = 1_u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8 & 0x3f
-        };
-        (0..size).map(|_| next()).collect()
-    }
 
     #[test]
     fn what_is_compressed_in_parallel_is_one_stream_that_reads_back() {
@@ -244,9 +248,9 @@ mod tests {
         for (how, size) in [GZIP]
             .into_iter()
             .chain(zstd)
-            .flat_map(|how| [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 17].map(|size| (how, size)))
+            .flat_map(|how| [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 17 * CHUNK + 17].map(|size| (how, size)))
         {
-            let data = sample(size);
+            let data = dull(1, size);
             let mut out = Vec::new();
             let mut told = (0, 0);
             let written = compress(
@@ -272,13 +276,8 @@ mod tests {
 
     #[test]
     fn what_is_dense_already_is_stored_as_it_is_between_chunks_that_are_not() {
-        let mut state = 7_u64;
-        let mut noise = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        let dense: Vec<u8> = (0..2 * CHUNK + 99_999).map(|_| noise()).collect();
-        let data = [sample(CHUNK), dense.clone(), sample(CHUNK / 2)].concat();
+        let dense = noise(7, 2 * CHUNK + 99_999);
+        let data = [dull(1, CHUNK), dense.clone(), dull(1, CHUNK / 2)].concat();
         for how in [GZIP, ZSTD] {
             let mut out = Vec::new();
             compress(how, &mut out, |_, _| {}, |chunks| chunks.write_all(&data)).unwrap();
@@ -294,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_repeats_far_away_in_a_large_chunk_takes_next_to_nothing() {
-        let once = sample(3 * CHUNK);
+        let once = dull(1, 3 * CHUNK);
         for effort in [Effort::Least, Effort::Usual, Effort::More] {
             let pressed = |data: &[u8]| {
                 let mut chunk = Buffer::with_room(data.len()).unwrap();
@@ -311,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn what_repeats_far_away_late_in_a_long_stream_takes_next_to_nothing_either() {
+        let (before, part) = (dull(1, SOON as usize), dull(2, LARGE / 2));
+        let size = |parts: &[&[u8]]| {
+            let mut out = Vec::new();
+            compress(ZSTD, &mut out, |_, _| {}, |chunks| chunks.write_all(&parts.concat())).unwrap();
+            out.len()
+        };
+        assert!(size(&[&before, &part, &part]) < size(&[&before, &part]) + 4096);
+    }
+
+    #[test]
     fn a_full_disk_is_told_as_it_is_and_ends_the_producer() {
         struct Full(usize);
         impl Write for Full {
@@ -322,7 +332,7 @@ mod tests {
                 Ok(())
             }
         }
-        let chunk = sample(CHUNK);
+        let chunk = dull(1, CHUNK);
         let result = compress(
             GZIP,
             Full(CHUNK),
