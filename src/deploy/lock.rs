@@ -26,9 +26,12 @@ use crate::host::HostError;
 use crate::host::LockOutcome;
 use crate::release::ReleaseId;
 
-/// How long who has the first host's lock asks for the others again. Somebody who asked at the same moment frees them
-/// as soon as it hears that the first one is not to be had; a deploy to other hosts of the environment does not.
-const ARBITRATION: Duration = Duration::from_secs(3);
+/// How long who has the first host's lock asks again for one that the same other deploy holds. Somebody who asked at the
+/// same moment frees it as soon as it hears that the first one is not to be had; a deploy to other hosts of the environment
+/// does not.
+const ARBITRATION: Duration = Duration::from_secs(5);
+/// How long in all, where one after the other takes it and gives it back.
+const CROWDED: Duration = Duration::from_secs(60);
 const ARBITRATION_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a round of locking did not get every lock.
@@ -131,14 +134,21 @@ impl<H: Host> Transaction<'_, H> {
         }
     }
 
-    /// Takes these locks at once. Who has the first host's asks for a while for those that somebody else holds.
+    /// Takes these locks at once. Who has the first host's asks for a while for those that somebody else holds: who came
+    /// after it may have them for a moment, and of many who come at once nobody would get all if it gave up.
     async fn lock_from_first(&mut self, places: std::ops::Range<usize>) -> Result<(), Refused> {
-        let until = Instant::now() + ARBITRATION;
+        let began = Instant::now();
         let mut refused = self.lock_places(places).await.err();
+        let (mut owners, mut since) = (Vec::new(), began);
         while let Some(Refused { held, is_final: false, .. }) = &refused
             && self.has_first()
-            && Instant::now() < until
         {
+            if owners != *held {
+                (owners, since) = (held.clone(), Instant::now());
+            }
+            if since.elapsed() >= ARBITRATION || began.elapsed() >= CROWDED {
+                break;
+            }
             let places: Vec<usize> = held.iter().map(|(place, _)| *place).collect();
             tokio::select! {
                 () = tokio::time::sleep(ARBITRATION_PAUSE) => {}

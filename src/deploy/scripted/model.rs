@@ -14,6 +14,10 @@ pub(in crate::deploy) enum Lock {
     Others {
         tries: usize,
     },
+    /// One after the other has it for a moment; so many times it is asked for in vain.
+    Crowd {
+        tries: usize,
+    },
     /// Nobody has it, and it is not given away.
     Frozen,
 }

@@ -69,6 +69,26 @@ async fn of_two_who_ask_at_the_same_moment_the_one_with_the_first_host_outwaits_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_the_first_host_outwaits_a_crowd_and_no_deploy_that_goes_on() {
+    // Each of them had the third host's for a moment.
+    let mut world = World::of(3).with(2, |model| model.lock = Lock::Crowd { tries: 200 });
+    world.wait = None;
+    let ended = deploy(&world).await;
+    assert_eq!((ended.code(), ended.failures()), (0, Vec::new()));
+    assert_eq!(calls(&world, Step::Lock), [1, 1, 201]);
+    // As many times the same one.
+    let mut world = held(2, 200, 0);
+    world.wait = None;
+    assert_eq!(deploy(&world).await.code(), 4);
+    let [_, _, asked] = calls(&world, Step::Lock);
+    assert!((2..100).contains(&asked), "{asked}");
+    // It ends even so.
+    let mut world = World::of(3).with(2, |model| model.lock = Lock::Crowd { tries: usize::MAX });
+    world.wait = None;
+    assert_eq!(deploy(&world).await.code(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waited_in_vain_is_told_who_has_it() {
     let world = held(1, usize::MAX, 90);
     let ended = deploy(&world).await;
