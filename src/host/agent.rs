@@ -35,8 +35,12 @@ const FILES: &[&str] = &[
 ];
 
 /// After the supervisors: what stands before `act.sh` is all that it needs.
-const LAST_FILES: &[&str] =
-    &[include_str!("sh/act.sh"), include_str!("sh/guardian.sh"), include_str!("sh/main.sh")];
+const LAST_FILES: &[&str] = &[
+    include_str!("sh/act.sh"),
+    include_str!("sh/worker.sh"),
+    include_str!("sh/guardian.sh"),
+    include_str!("sh/main.sh"),
+];
 
 /// The whole agent.
 pub(super) static AGENT: LazyLock<String> = LazyLock::new(|| {

@@ -28,7 +28,7 @@ const SHARED: &[&str] = &[
 
 /// Those of each kind of supervisor, which it reads when it meets one (`app_part` in `app.sh`).
 const PARTS: &[(&str, &[&str])] = &[
-    ("pm2", &[include_str!("pm2.sh"), include_str!("pm2-canary.sh")]),
+    ("pm2", &[include_str!("pm2-call.sh"), include_str!("pm2.sh"), include_str!("pm2-canary.sh")]),
     ("systemd", &[include_str!("systemd.sh")]),
     (
         "supervisord",
