@@ -26,9 +26,9 @@ use crate::host::HostError;
 use crate::host::LockOutcome;
 use crate::release::ReleaseId;
 
-/// How long who has the first host's lock asks again for one that the same other deploy holds. Somebody who asked at the
-/// same moment frees it as soon as it hears that the first one is not to be had; a deploy to other hosts of the environment
-/// does not.
+/// How long who has the first host's lock asks again for one that the same other deploy holds. Somebody who asked at
+/// the same moment frees it as soon as it hears that the first one is not to be had; a deploy to other hosts of the
+/// environment does not.
 const ARBITRATION: Duration = Duration::from_secs(5);
 /// How long in all, where one after the other takes it and gives it back.
 const CROWDED: Duration = Duration::from_secs(60);
@@ -134,8 +134,8 @@ impl<H: Host> Transaction<'_, H> {
         }
     }
 
-    /// Takes these locks at once. Who has the first host's asks for a while for those that somebody else holds: who came
-    /// after it may have them for a moment, and of many who come at once nobody would get all if it gave up.
+    /// Takes these locks at once. Who has the first host's asks for a while for those that somebody else holds: who
+    /// came after it may have them for a moment, and of many who come at once nobody would get all if it gave up.
     async fn lock_from_first(&mut self, places: std::ops::Range<usize>) -> Result<(), Refused> {
         let began = Instant::now();
         let mut refused = self.lock_places(places).await.err();

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Owns how PM2 is asked and told, through its daemon or its command line: one call of a user at a time, with nothing of an
-# app or a release in the daemon's surroundings. Knows nothing of apps and releases.
+# Owns how PM2 is asked and told, through its daemon or its command line: one call of a user at a time, with nothing of
+# an app or a release in the daemon's surroundings. Knows nothing of apps and releases.
 #
 # shellcheck disable=SC2034,SC2154 # variables are shared with the other files
 

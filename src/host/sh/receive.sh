@@ -5,9 +5,9 @@
 # The tree outlives an attempt that was cut off: the next one takes it over. Nothing that lies there, or in
 # an older release, is believed: it is a guess at what need not travel, and only a digest proves it.
 
-# receive FORM CODEC BYTES EDITS RELEASE...: on standard input BYTES of the gzipped manifest, EDITS of a tar with changes
-# of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where files may be taken from, the
-# first is what the changes are of. By FORM
+# receive FORM CODEC BYTES EDITS RELEASE...: on standard input BYTES of the gzipped manifest, EDITS of a tar with
+# changes of large files, then a tar compressed by CODEC (`plain`: not at all). RELEASES are where files may be taken
+# from, the first is what the changes are of. By FORM
 #   all    the manifest is whole, and so is the content; nothing is taken from anywhere
 #   whole  the manifest is whole, and files are taken from what is there
 #   patch  the same, but the manifest is what the first release's has to be changed by
