@@ -264,23 +264,36 @@ systemd_group_pids() {
 
 systemd_done() { :; }
 
-# systemd_journal LINES: what the units wrote, the last lines of each.
+# systemd_journal LINES [FORMAT]: what the units wrote, the last lines of each.
 systemd_journal() {
     while IFS= read -r systemd_unit; do
         if systemd_is_user; then
-            (systemd_runtime && journalctl --user -u "$systemd_unit" -n "$1" -o cat --no-pager -q </dev/null 2>&1)
+            (systemd_runtime && journalctl --user -u "$systemd_unit" -n "$1" -o "${2:-cat}" --no-pager -q </dev/null 2>&1)
         else
-            journalctl -u "$systemd_unit" -n "$1" -o cat --no-pager -q </dev/null 2>&1
+            journalctl -u "$systemd_unit" -n "$1" -o "${2:-cat}" --no-pager -q </dev/null 2>&1
         fi
     done <"$RECIPE/systemd-units"
 }
 
-# systemd_words LINES: why a unit may have failed. journald may read what a program wrote after the manager's word of
-# its end.
+# systemd_spoke: whether a program's words follow the manager's last word of a start.
+systemd_spoke() {
+    systemd_journal 40 short | awk '
+        / systemd\[[0-9]+\]: / { if (/\]: Start(ing|ed) /) spoke = 0; next }
+        { spoke = 1 }
+        END { exit !spoke }'
+}
+
+# systemd_words LINES: why a unit may have failed. A journald that is busy reads what a program wrote well after the
+# manager's word of its end.
 systemd_words() {
-    app_nap
-    systemd_text=$(systemd_journal "$1")
-    [ -z "$systemd_text" ] || printf 'the last lines of its journal:\n%s\n' "$systemd_text"
+    for systemd_read in 1 2 3 4; do
+        app_nap
+        systemd_text=$(systemd_journal "$1")
+        # Who may read nothing need not wait.
+        [ -n "$systemd_text" ] || return 0
+        ! systemd_spoke || break
+    done
+    printf 'the last lines of its journal:\n%s\n' "$systemd_text"
 }
 
 # systemd_halt UNIT: stops it; one that is not there is stopped.
