@@ -16,6 +16,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::buffer::Buffer;
+use super::compress::SOON;
 use super::contents::Contents;
 use super::digests::Proof;
 use super::press;
@@ -29,12 +30,10 @@ use crate::release::Manifest;
 /// How large a chunk may be, but for the last.
 type Sizes = RangeInclusive<u64>;
 
-/// At first: who waits has something soon, and a small tar is work for every core.
+/// Up to `SOON`: who waits has something soon, and a small tar is work for every core.
 const EARLY: Sizes = 512 * 1024..=3 * 1024 * 1024;
 /// Afterwards: the larger a chunk is, the more of it repeats what precedes it there.
 const LATE: Sizes = 2 * 1024 * 1024..=6 * 1024 * 1024;
-/// So much of a tar is early.
-const SOON: u64 = 8 * 1024 * 1024;
 /// Files are cut at multiples of this.
 pub(super) const PIECE: u64 = 1024 * 1024;
 

@@ -23,9 +23,10 @@ use super::source::threads;
 
 /// How a stream that nobody else cuts is cut.
 const CHUNK: usize = 1024 * 1024;
-/// After so much of it, into larger chunks where the format makes use of that: who waits has something by then.
-const SOON: u64 = 8 * 1024 * 1024;
+/// The same after `SOON`, where the format makes use of that.
 const LARGE: usize = 4 * 1024 * 1024;
+/// After so much of a stream chunks are larger: who waits has something by then.
+pub(super) const SOON: u64 = 8 * 1024 * 1024;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,13 @@ use super::Ended;
 use super::deploy;
 use crate::event::EventKind;
 
+/// One host's lock is as said, and nobody is ready to wait for it.
+fn contended(host: usize, lock: Lock) -> World {
+    World::of(3).with(host, |model| model.lock = lock)
+}
+
 fn held(host: usize, tries: usize, wait: u64) -> World {
-    let mut world = World::of(3).with(host, |model| model.lock = Lock::Others { tries });
+    let mut world = contended(host, Lock::Others { tries });
     world.wait = Some(Duration::from_secs(wait));
     world
 }
@@ -55,14 +60,12 @@ async fn who_waits_for_the_first_lock_asks_for_no_other_again() {
 #[tokio::test(start_paused = true)]
 async fn of_two_who_ask_at_the_same_moment_the_one_with_the_first_host_outwaits_the_other() {
     // The other one had the third host's, and gives it back.
-    let mut world = held(2, 3, 0);
-    world.wait = None;
+    let world = contended(2, Lock::Others { tries: 3 });
     let ended = deploy(&world).await;
     assert_eq!((ended.code(), ended.failures()), (0, Vec::new()));
     assert_eq!(calls(&world, Step::Lock), [1, 1, 4]);
     // Who has not the first gives back what it got at once.
-    let mut world = held(0, 3, 0);
-    world.wait = None;
+    let world = contended(0, Lock::Others { tries: 3 });
     assert_eq!(deploy(&world).await.code(), 4);
     assert_eq!(calls(&world, Step::Lock), [1, 1, 1]);
     assert!(world.models()[1..].iter().all(|model| model.lock == Lock::Free));
@@ -71,20 +74,17 @@ async fn of_two_who_ask_at_the_same_moment_the_one_with_the_first_host_outwaits_
 #[tokio::test(start_paused = true)]
 async fn who_has_the_first_host_outwaits_a_crowd_and_no_deploy_that_goes_on() {
     // Each of them had the third host's for a moment.
-    let mut world = World::of(3).with(2, |model| model.lock = Lock::Crowd { tries: 200 });
-    world.wait = None;
+    let world = contended(2, Lock::Crowd { tries: 200 });
     let ended = deploy(&world).await;
     assert_eq!((ended.code(), ended.failures()), (0, Vec::new()));
     assert_eq!(calls(&world, Step::Lock), [1, 1, 201]);
     // As many times the same one.
-    let mut world = held(2, 200, 0);
-    world.wait = None;
+    let world = contended(2, Lock::Others { tries: 200 });
     assert_eq!(deploy(&world).await.code(), 4);
     let [_, _, asked] = calls(&world, Step::Lock);
     assert!((2..100).contains(&asked), "{asked}");
     // It ends even so.
-    let mut world = World::of(3).with(2, |model| model.lock = Lock::Crowd { tries: usize::MAX });
-    world.wait = None;
+    let world = contended(2, Lock::Crowd { tries: usize::MAX });
     assert_eq!(deploy(&world).await.code(), 4);
 }
 
