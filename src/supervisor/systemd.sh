@@ -275,12 +275,13 @@ systemd_journal() {
     done <"$RECIPE/systemd-units"
 }
 
-# systemd_spoke: whether a program's words follow the manager's last word of a start.
+# systemd_spoke: whether a program's words follow the manager's last word of a start. Of who may read nothing, too: it
+# is no help to wait.
 systemd_spoke() {
     systemd_journal 40 short | awk '
         / systemd\[[0-9]+\]: / { if (/\]: Start(ing|ed) /) spoke = 0; next }
         { spoke = 1 }
-        END { exit !spoke }'
+        END { exit NR && !spoke }'
 }
 
 # systemd_words LINES: why a unit may have failed. A journald that is busy reads what a program wrote well after the
@@ -288,12 +289,10 @@ systemd_spoke() {
 systemd_words() {
     for systemd_read in 1 2 3 4; do
         app_nap
-        systemd_text=$(systemd_journal "$1")
-        # Who may read nothing need not wait.
-        [ -n "$systemd_text" ] || return 0
         ! systemd_spoke || break
     done
-    printf 'the last lines of its journal:\n%s\n' "$systemd_text"
+    systemd_text=$(systemd_journal "$1")
+    [ -z "$systemd_text" ] || printf 'the last lines of its journal:\n%s\n' "$systemd_text"
 }
 
 # systemd_halt UNIT: stops it; one that is not there is stopped.

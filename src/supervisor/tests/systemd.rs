@@ -43,7 +43,6 @@ done
 manager='' program=''
 if [ "$format" = short ]; then
     manager='Nov 28 17:08:03 web1 systemd[1]: ' program='Nov 28 17:08:03 web1 shop[77]: '
-else
     echo >>read
 fi
 echo "${program}listening"
